@@ -1,0 +1,9 @@
+"""layerbench: which way should I implement this layer?
+
+This is the face for people who write layers and strategies. It loads no torch.
+"""
+
+from harness.layers.spec import Cost, Example, Kernel, Layer, Operand, Strategy, Style, Task
+
+__all__ = ["Cost", "Example", "Kernel", "Layer", "Operand", "Strategy", "Style", "Task"]
+__version__ = "0.1.0"

@@ -1,0 +1,148 @@
+"""The one difference between strategies besides their forward: how gradients are taken.
+
+``tape``: autograd records the forward, ``torch.autograd.grad`` walks the tape. ``func``: ``torch.func.vjp`` and
+``grad_and_value`` return gradients as values; ``.grad`` stays None and hooks never fire.
+
+Gradients are delivered dense and in their operand's layout, as ``.grad`` accumulation would: a broadcast gradient
+that comes as an expanded view is materialised, inside the timed span (a view would beat the memory roof).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from harness.layers.spec import Dims, Strategy
+
+Tensors = dict[str, Tensor]
+Pullback = Callable[[Tensor], list[Tensor]]
+
+
+class MissingGradientError(RuntimeError):
+    """An operand that the output depends on, but that gets no gradient."""
+
+    def __init__(self, operand: str) -> None:
+        super().__init__(f"no gradient reached {operand}")
+
+
+def _dense(name: str, gradient: Tensor | None) -> Tensor:
+    if gradient is None:
+        raise MissingGradientError(name)
+    return gradient.contiguous()
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A strategy with its parameters in place.
+
+    Attributes:
+        call: ``call(parameters, inputs) -> output``.
+        parameters: leaves by name, trainable.
+        gradients: ``tape`` or ``func``.
+    """
+
+    call: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Tensor]
+    parameters: Tensors
+    gradients: Literal["tape", "func"]
+
+
+def build(strategy: Strategy, dims: Dims, parameters: Mapping[str, Tensor]) -> Instance:
+    """Put copies of the parameters into a strategy.
+
+    Args:
+        dims: handed to the constructor where the strategy is an ``nn.Module`` class.
+        parameters: values by name; dtype and device are theirs.
+
+    Raises:
+        RuntimeError: an ``nn.Module`` whose parameters are not the layer's (``load_state_dict(strict=True)``).
+    """
+    forward = strategy.forward
+    if not (inspect.isclass(forward) and issubclass(forward, nn.Module)):
+        leaves = {name: value.detach().clone().requires_grad_() for name, value in parameters.items()}
+        return Instance(lambda p, x: forward(**x, **p), leaves, strategy.gradients)
+
+    some = next(iter(parameters.values()))
+    module = forward(**dims).to(device=some.device, dtype=some.dtype)
+    module.load_state_dict(dict(parameters), strict=True)
+    if strategy.gradients == "func":
+        call = lambda p, x: torch.func.functional_call(module, dict(p), kwargs=dict(x))  # noqa: E731
+    else:
+        call = lambda p, x: module(**x)  # noqa: E731
+    return Instance(call, dict(module.named_parameters()), strategy.gradients)
+
+
+def vjp(instance: Instance, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Pullback]:
+    """Run the forward and keep what its backward needs.
+
+    Args:
+        inputs: tensors by name; those that require a gradient get one.
+
+    Returns:
+        The output, and a pullback that maps a cotangent of the output's shape and dtype to the gradients of the
+        inputs that require one and then of all parameters, in order.
+
+    Raises:
+        MissingGradientError: from the pullback, where an operand gets no gradient.
+    """
+    if instance.gradients == "tape":
+        output = instance.call(instance.parameters, inputs)
+        leaves = {name: x for name, x in inputs.items() if x.requires_grad} | instance.parameters
+
+        def along_the_tape(cotangent: Tensor) -> list[Tensor]:
+            if not output.requires_grad:
+                raise MissingGradientError("any operand: the output is cut off the tape")
+            found = torch.autograd.grad(output, list(leaves.values()), cotangent, allow_unused=True)
+            return [_dense(name, g) for name, g in zip(leaves, found, strict=True)]
+
+        return output, along_the_tape
+
+    wanted = {name: x.detach() for name, x in inputs.items() if x.requires_grad}
+    fixed = {name: x for name, x in inputs.items() if not x.requires_grad}
+    primals = {name: p.detach() for name, p in instance.parameters.items()}
+
+    def function(x: Tensors, p: Tensors) -> Tensor:
+        return instance.call(p, {**fixed, **x})
+
+    output, pull = torch.func.vjp(function, wanted, primals)
+
+    def pullback(cotangent: Tensor) -> list[Tensor]:
+        of_inputs, of_parameters = pull(cotangent)
+        return [g.contiguous() for g in (*of_inputs.values(), *of_parameters.values())]
+
+    return output, pullback
+
+
+def loss_and_gradients(
+    instance: Instance, examples: Sequence[tuple[Mapping[str, Tensor], Tensor]], loss: Callable[[Tensor, Tensor], Tensor]
+) -> tuple[Tensor, list[Tensor]]:
+    """Sum of the losses over (inputs, target) pairs, and the gradient of each parameter, in order."""
+
+    def total(parameters: Mapping[str, Tensor]) -> Tensor:
+        losses = [loss(instance.call(parameters, inputs), target) for inputs, target in examples]
+        return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+
+    if instance.gradients == "tape":
+        value = total(instance.parameters)
+        return value.detach(), list(torch.autograd.grad(value, list(instance.parameters.values())))
+    primals = {name: p.detach() for name, p in instance.parameters.items()}
+    gradients, value = torch.func.grad_and_value(total)(primals)
+    return value, list(gradients.values())
+
+
+def step(
+    instance: Instance,
+    inputs: Mapping[str, Tensor],
+    target: Tensor,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    learning_rate: float,
+) -> Tensor:
+    """Forward, loss, gradients of the parameters and one plain update, in place; returns the loss."""
+    value, gradients = loss_and_gradients(instance, [(inputs, target)], loss)
+    with torch.no_grad():
+        torch._foreach_add_(list(instance.parameters.values()), gradients, alpha=-learning_rate)
+    return value

@@ -1,0 +1,179 @@
+"""What a person who writes a layer or a strategy fills in: plain, frozen data.
+
+Nothing here imports torch at run time, so the face of the package stays light.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+Dims = Mapping[str, int]
+"""Sizes by name, such as ``{"N": 1024, "D": 256}``."""
+
+Draw = Callable[[tuple[int, ...], "Generator"], "Tensor"]
+"""Draws a tensor of a shape from a generator, on the generator's device; the harness rounds it to the case's dtype."""
+
+PROFILES = ("quick", "default", "full")
+
+
+@dataclass(frozen=True)
+class Operand:
+    """An input or a parameter of a layer.
+
+    Attributes:
+        shape: names of the dims, such as ``("N", "D")``; ``()`` is a scalar.
+        draw: how random values of it are drawn.
+    """
+
+    shape: tuple[str, ...]
+    draw: Draw
+
+    def sizes(self, dims: Dims) -> tuple[int, ...]:
+        """The shape in numbers. Raises KeyError when the layer's dims lack a name."""
+        return tuple(dims[name] for name in self.shape)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Compulsory work of one pass: what no implementation can do without.
+
+    Attributes:
+        flops: floating-point operations, a multiply-add counting as two.
+        elements: elements that must be read from or written to memory (times the item size: bytes).
+    """
+
+    flops: int
+    elements: int
+
+
+@dataclass(frozen=True)
+class Example:
+    """One forward of a training step: the layer's inputs by name and the target, all float64 on the CPU."""
+
+    inputs: Mapping[str, Tensor]
+    target: Tensor
+
+
+@dataclass(frozen=True)
+class Task:
+    """A training task on real data, small enough for a test.
+
+    One step sums the loss over all examples (full batch, so that the order of the data plays no part), takes
+    the gradients of the parameters and makes one step of plain SGD.
+
+    Attributes:
+        title: what is predicted from what, with its unit.
+        source: where the data come from and under which licence.
+        dims: sizes of one example, from which the parameters get their shapes.
+        examples: loads the data.
+        loss: ``loss(output, target)``, a scalar.
+        learning_rate: of plain SGD.
+        steps: how many.
+        naive_loss: loss of the forecast that needs no training (the bar to beat), and what it is.
+        target_loss: what every strategy must reach after the last step.
+    """
+
+    title: str
+    source: str
+    dims: Dims
+    examples: Callable[[], Sequence[Example]]
+    loss: Callable[[Tensor, Tensor], Tensor]
+    learning_rate: float
+    steps: int
+    naive_loss: float
+    naive: str
+    target_loss: float
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The mathematics of a layer; its folder holds one file for each strategy.
+
+    Attributes:
+        title: a few words.
+        formula: of the forward, in one line.
+        inputs: operands that change at every call, in the order of the forward's arguments.
+        parameters: operands that are trained, in the same order, after the inputs.
+        output: names of the output's dims.
+        check: sizes for the gate: small, odd, one of them all ones, at most three.
+        sizes: sizes to measure, by device and profile; the first of a profile's is its most telling one.
+        cost: compulsory work of a pass at some dims; passes are ``forward`` and ``backward``.
+        task: the training task.
+        reference: name of the strategy whose float64 run is the oracle.
+    """
+
+    title: str
+    formula: str
+    inputs: Mapping[str, Operand]
+    parameters: Mapping[str, Operand]
+    output: tuple[str, ...]
+    check: tuple[Dims, ...]
+    sizes: Mapping[str, Mapping[str, tuple[Dims, ...]]]
+    cost: Callable[[str, Dims], Cost]
+    task: Task
+    reference: str = "autograd"
+
+    @property
+    def operands(self) -> dict[str, Operand]:
+        """Inputs and parameters by name, in the order of the forward's arguments."""
+        return {**self.inputs, **self.parameters}
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a strategy looks in plots: a colour (Okabe–Ito), a marker and a dash, fixed for its name."""
+
+    color: str
+    marker: str
+    dash: str = "-"
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A Triton kernel that a strategy launches.
+
+    Attributes:
+        function: the ``@triton.jit`` function.
+        passes: where the gate must see it launched: ``forward``, ``backward`` or both.
+        signatures: for the ahead-of-time gate, by a name: types of the run-time arguments
+            (``{"x": "*fp32", "N": "i32"}``) and values of the compile-time ones (``{"BLOCK": 64}``) together.
+        options: compile options such as ``{"num_warps": 4}``.
+    """
+
+    function: Any
+    passes: tuple[Literal["forward", "backward"], ...]
+    signatures: Mapping[str, Mapping[str, str | int | bool]]
+    options: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """One way to implement a layer. The last statement of its file is ``strategy = Strategy(...)``.
+
+    Attributes:
+        forward: a function of the layer's inputs and parameters by name, or an ``nn.Module`` class built from the
+            layer's dims as keyword arguments whose parameters have the layer's names.
+        gradients: ``tape`` (autograd records the forward) or ``func`` (``torch.func.vjp`` and ``grad_and_value``:
+            no ``.grad``, no hooks).
+        devices: where it runs at full speed and is timed. A strategy with kernels is checked on the CPU all the
+            same, in Triton's interpreter.
+        dtypes: what it claims to compute right; it is checked in each.
+        needs: what the machine must have: ``compiler`` (a C++ compiler), ``triton``.
+        simplicity: rank among equals; the lower is preferred where speeds tie.
+        kernels: its Triton kernels.
+        style: in plots; one is found for it where it states none.
+    """
+
+    forward: Callable[..., Any]
+    gradients: Literal["tape", "func"] = "tape"
+    devices: tuple[str, ...] = ("cpu", "cuda")
+    dtypes: tuple[str, ...] = ("float64", "float32", "bfloat16")
+    needs: tuple[str, ...] = ()
+    simplicity: int = 99
+    kernels: tuple[Kernel, ...] = ()
+    style: Style | None = None

@@ -1,0 +1,57 @@
+"""What one call of each pass is.
+
+``forward`` records what a later backward needs; ``inference`` does not. ``backward`` runs on a fresh graph each time
+(``retain_graph=True`` makes it look 2–4 % too fast) and accumulates nothing. ``forward_backward`` gives the gradients
+of all inputs and parameters. ``step`` is a training step of the layer alone: forward, the task's loss, gradients of
+the parameters, and one plain in-place update, the same for every strategy; its inputs are data and get no gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from harness.layers.drawing import Values
+from harness.layers.gradients import build, step, vjp
+from harness.layers.spec import Dims, Layer, Strategy
+
+STEP_SIZE = 1e-9
+"""Learning rate of the timed step: small, so that thousands of steps leave the parameters where they are."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a pass: ``prepare`` is not timed, ``run`` is; what it returns is let go after the clock stops."""
+
+    prepare: Callable[[], Any]
+    run: Callable[[Any], Any]
+
+
+def calls(layer: Layer, strategy: Strategy, dims: Dims, values: Values) -> dict[str, Call]:
+    """Every pass of a strategy by name, on one set of values and with parameters of its own."""
+    instance = build(strategy, dims, values.parameters)
+    leaves = values.leaves()
+    data = values.inputs
+    cotangent, target, loss = values.cotangent, values.target, layer.task.loss
+
+    def nothing() -> None:
+        return None
+
+    def inference(_: None) -> Any:
+        with torch.no_grad():
+            return instance.call(instance.parameters, data)
+
+    def forward_backward(_: None) -> Any:
+        output, pullback = vjp(instance, leaves)
+        return output, pullback(cotangent)
+
+    return {
+        "forward": Call(nothing, lambda _: vjp(instance, leaves)),
+        "inference": Call(nothing, inference),
+        "backward": Call(lambda: vjp(instance, leaves), lambda made: made[1](cotangent)),
+        "forward_backward": Call(nothing, forward_backward),
+        "step": Call(nothing, lambda _: step(instance, data, target, loss, STEP_SIZE)),
+    }

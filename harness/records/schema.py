@@ -1,0 +1,226 @@
+"""What is written down: one frozen dataclass for each kind of record, all strings and numbers.
+
+A record is one line of JSON: ``kind``, ``cell`` and ``attempt`` (see store.py), then the fields below, nested
+dataclasses laid flat. Times are in seconds, memory in bytes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
+
+SCHEMA = 1
+
+PASSES = ("forward", "inference", "backward", "forward_backward", "step")
+DTYPES = ("float64", "float32", "bfloat16", "float16")
+DEVICES = ("cpu", "cuda")
+
+Status = Literal[
+    "ok", "wrong", "unsupported", "skipped", "oom", "compile_error", "runtime_error", "crashed", "timeout"
+]
+Result = Literal["ok", "wrong", "unsupported", "not_applicable", "not_run"]
+
+
+def dims_text(dims: dict[str, int]) -> str:
+    """``{"N": 4, "D": 3}`` as ``N=4,D=3``, the form in records."""
+    return ",".join(f"{name}={size}" for name, size in dims.items())
+
+
+def dims_of(text: str) -> dict[str, int]:
+    """The inverse of dims_text."""
+    return {name: int(size) for name, size in (pair.split("=") for pair in text.split(","))}
+
+
+@dataclass(frozen=True)
+class Group:
+    """All strategies of one layer × dims × dtype × device × threads; what is compared with each other."""
+
+    layer: str
+    dims: str
+    dtype: str
+    device: str
+    threads: int
+
+    def __str__(self) -> str:
+        threads = f" {self.threads} threads" if self.device == "cpu" and self.threads > 1 else ""
+        return f"{self.layer} {self.dims} {self.dtype} {self.device}{threads}"
+
+
+@dataclass(frozen=True)
+class LayerFacts:
+    """A layer as described by the worker that imported it, so that planning needs no torch."""
+
+    layer: str
+    title: str
+    formula: str
+    reference: str
+    sizes: dict[str, dict[str, list[str]]]
+    task_title: str
+    task_source: str
+    task_naive: str
+    naive_loss: float
+    target_loss: float
+
+
+@dataclass(frozen=True)
+class StrategyFacts:
+    """A strategy as described by the worker that imported it; ``error`` is set where the import failed."""
+
+    layer: str
+    strategy: str
+    summary: str
+    path: str
+    digest: str
+    gradients: str = "tape"
+    devices: tuple[str, ...] = ()
+    dtypes: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    simplicity: int = 99
+    kernels: tuple[str, ...] = ()
+    color: str | None = None
+    marker: str | None = None
+    dash: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Check:
+    """One verified property of a strategy. ``error`` and ``bound`` are norms pooled over the draws."""
+
+    layer: str
+    strategy: str
+    check: str
+    dtype: str
+    device: str
+    dims: str
+    tensor: str
+    result: Result
+    error: float | None = None
+    bound: float | None = None
+    reference_error: float | None = None
+    draws: int = 0
+    seed: int = 0
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Training:
+    """A strategy's training on the layer's task; ``losses`` is the curve of the first start, before each step."""
+
+    layer: str
+    strategy: str
+    dtype: str
+    device: str
+    result: Result
+    steps: int
+    starts: int
+    losses: list[float]
+    oracle_losses: list[float]
+    final_loss: float | None
+    error: float | None
+    bound: float | None
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The samples of one case in one launch: round r's is ``seconds[r]`` for ``calls`` calls.
+
+    Attributes:
+        again: the baseline's second arm, the baseline against itself.
+        order: position in each round. The lists after it: minor page faults, involuntary context switches, CPU and
+            wall seconds of each sample with its re-warm calls.
+        steady: whether the warm-up settled.
+        digest: of output and gradients for the launch's values.
+    """
+
+    group: Group
+    strategy: str
+    again: bool
+    passed: str
+    launch: int
+    calls: int
+    seconds: list[float]
+    order: list[int]
+    faults: list[int]
+    switches: list[int]
+    cpu_seconds: list[float]
+    wall_seconds: list[float]
+    steady: bool
+    digest: str
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes above parameters and inputs, of a forward, a backward and a step (see measure/memory.py)."""
+
+    group: Group
+    strategy: str
+    saved: int
+    forward_peak: int
+    backward_peak: int
+    step_peak: int
+    left: int
+
+
+@dataclass(frozen=True)
+class FirstCall:
+    """Seconds of the first forward and backward in a fresh process; ``cold`` with empty compile caches."""
+
+    group: Group
+    strategy: str
+    launch: int
+    cold: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class CaseStatus:
+    """Why something has no result; an empty field means all of them (no ``dims``: every size)."""
+
+    layer: str
+    strategy: str
+    status: Status
+    reason: str
+    stage: str
+    dims: str = ""
+    dtype: str = ""
+    device: str = ""
+    threads: int = 0
+
+
+@dataclass(frozen=True)
+class CellEnd:
+    """Closes a unit of work: its records count from here on."""
+
+    seconds: float
+
+
+KINDS: dict[type, str] = {
+    LayerFacts: "layer",
+    StrategyFacts: "strategy",
+    Check: "check",
+    Training: "training",
+    Samples: "samples",
+    Memory: "memory",
+    FirstCall: "first_call",
+    CaseStatus: "status",
+    CellEnd: "cell",
+}
+
+
+def as_record(item: Any) -> dict[str, Any]:
+    """A dataclass as a record: its kind, its fields, a Group's fields among them.
+
+    Raises:
+        KeyError: for a type that is not a kind of record.
+    """
+    record: dict[str, Any] = {"kind": KINDS[type(item)]}
+    for f in dataclasses.fields(item):
+        value = getattr(item, f.name)
+        if isinstance(value, Group):
+            record |= dataclasses.asdict(value)
+        else:
+            record["pass" if f.name == "passed" else f.name] = value
+    return record

@@ -1,0 +1,150 @@
+"""The records of a run: ``records.jsonl``, append-only, one record a line, written as each cell ends.
+
+A cell is a unit of work that is done or not done. Its records carry its name and an attempt number, and count once
+a ``cell`` record of the same attempt has closed it; so a crash in the middle of a cell leaves nothing half-counted,
+and the cell is simply run again. Run-level kinds count at once.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from harness.records.schema import SCHEMA, as_record
+
+Record = dict[str, Any]
+
+FILE = "records.jsonl"
+RUN_LEVEL = frozenset({"run", "environment", "layer", "strategy", "status", "cell"})
+
+
+class StoreError(ValueError):
+    """A folder that holds no readable records, or cannot take any; one clear line."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a records file holds.
+
+    Attributes:
+        records: those that count, by kind, in order.
+        warnings: one line for each thing left out.
+        done: names of the closed cells.
+        attempts: number of the last attempt.
+    """
+
+    path: Path
+    records: dict[str, list[Record]]
+    warnings: list[str] = field(default_factory=list)
+    done: frozenset[str] = frozenset()
+    attempts: int = 0
+
+    def of(self, kind: str) -> list[Record]:
+        """The records of a kind; none is an empty list."""
+        return self.records.get(kind, [])
+
+
+def read(folder: Path) -> Run:
+    """Read a run's records.
+
+    A line that is cut off or damaged is left out and named in ``warnings``; records of cells that were never closed
+    are left out silently, for they were never results.
+
+    Raises:
+        StoreError: no records file, an unreadable one, one of a newer schema, or one without a ``run`` record.
+    """
+    path = folder / FILE
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        raise StoreError(f"{folder} holds no {FILE}: give the folder of a run") from None
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror}") from None
+
+    records, warnings = [], []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+            if not isinstance(record, dict) or "kind" not in record:
+                raise ValueError
+        except ValueError:
+            what = "is cut off" if number == len(lines) else "is damaged"
+            warnings.append(f"{FILE} line {number} {what} and was left out; the other records are kept")
+            continue
+        records.append(record)
+
+    run = next((r for r in records if r["kind"] == "run"), None)
+    if run is None:
+        raise StoreError(f"{path} holds no run record: it is not a records file of this program, or its start is lost")
+    if run.get("schema", 0) > SCHEMA:
+        raise StoreError(f"{path} has schema {run['schema']}, newer than this program's {SCHEMA}: update layerbench")
+
+    closed = {(r["cell"], r["attempt"]) for r in records if r["kind"] == "cell"}
+    by_kind: dict[str, list[Record]] = {}
+    for record in records:
+        if record["kind"] in RUN_LEVEL or (record.get("cell"), record.get("attempt")) in closed:
+            by_kind.setdefault(record["kind"], []).append(record)
+    attempts = max((r.get("attempt", 0) for r in records), default=0)
+    return Run(path, by_kind, warnings, frozenset(cell for cell, _ in closed), attempts)
+
+
+class Journal:
+    """The one writer of a run's records; holds a lock, so that two runs never share a folder.
+
+    Raises:
+        StoreError: the folder cannot be written, or another run is writing to it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file: IO[bytes] = (folder / FILE).open("ab+")
+        except OSError as error:
+            raise StoreError(f"cannot write to {folder}: {error.strerror}") from None
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._file.close()
+            raise StoreError(f"another run is writing to {folder}: wait for it or choose another --out") from None
+        self._finish_cut_line()
+
+    def _finish_cut_line(self) -> None:
+        size = self._file.seek(0, os.SEEK_END)
+        if size:
+            self._file.seek(size - 1)
+            if self._file.read(1) != b"\n":
+                self._file.write(b"\n")
+
+    def write(self, items: Iterable[Any], cell: str = "", attempt: int = 0) -> None:
+        """Append records (dataclasses, or dicts that carry their kind) and make them durable."""
+        lines = []
+        for item in items:
+            record = item if isinstance(item, dict) else as_record(item)
+            record = {"kind": record["kind"], "cell": cell, "attempt": attempt, **record}
+            lines.append(json.dumps(_plain(record), allow_nan=False, ensure_ascii=False) + "\n")
+        self._file.write("".join(lines).encode())
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Release the folder."""
+        self._file.close()
+
+
+def _plain(value: Any) -> Any:
+    """NaN and infinities as words, for JSON has none."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value

@@ -1,0 +1,62 @@
+"""The ``describe`` cell: what the sources hold, as facts, so that planning needs no torch and runs no stranger's code."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from harness.layers.discover import Loaded
+from harness.layers.spec import Layer, Strategy
+from harness.records.environment import collect
+from harness.records.schema import CaseStatus, LayerFacts, StrategyFacts, dims_text
+from harness.run.jobs import Cell
+from harness.run.process import Process
+
+
+def describe(process: Process, cell: Cell) -> Iterator[Any]:
+    """Facts of every layer and strategy, and of the machine; a file that fails to import is described by its error."""
+    yield collect(torch)
+    for (layer, strategy), entry in process.entries.items():
+        name = f"{layer}/{strategy or ''}"
+        if name in cell.strategies:
+            loaded = Loaded(entry, None, f"{entry.path.name}: ended or hung the process when it was imported")
+        else:
+            process.about_to(str(cell.group), name, f"import of {entry.path.name}")
+            loaded = process.load(layer, strategy)
+        if strategy is None:
+            yield _layer_facts(layer, loaded)
+        else:
+            yield _strategy_facts(layer, strategy, loaded)
+
+
+def _layer_facts(name: str, loaded: Loaded) -> LayerFacts | CaseStatus:
+    if loaded.error is not None:
+        return CaseStatus(name, "", "runtime_error", loaded.error, "import")
+    layer: Layer = loaded.value
+    sizes = {
+        device: {profile: [dims_text(dict(d)) for d in all_dims] for profile, all_dims in profiles.items()}
+        for device, profiles in layer.sizes.items()
+    }
+    task = layer.task
+    return LayerFacts(
+        name, layer.title, layer.formula, layer.reference, sizes, task.title, task.source, task.naive,
+        task.naive_loss, task.target_loss,
+    )  # fmt: skip
+
+
+def _strategy_facts(layer: str, name: str, loaded: Loaded) -> StrategyFacts:
+    entry = loaded.entry
+    digest = hashlib.sha256(entry.path.read_bytes()).hexdigest()
+    path = f"{entry.path.parent.name}/{entry.path.name}"
+    if loaded.error is not None:
+        return StrategyFacts(layer, name, entry.summary, path, digest, error=loaded.error)
+    s: Strategy = loaded.value
+    style = asdict(s.style) if s.style else {}
+    return StrategyFacts(
+        layer, name, entry.summary, path, digest, s.gradients, s.devices, s.dtypes, s.needs, s.simplicity,
+        tuple(k.function.__name__ for k in s.kernels), **style,
+    )  # fmt: skip

@@ -1,0 +1,122 @@
+"""What the conductor asks of a worker: plain data that travels as JSON.
+
+A job is a process: its cells are done in order, and each is written down as it ends.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from harness.records.schema import Group
+
+NOTE_BYTES = 4096
+
+
+def note_bytes(group: str, strategy: str, what: str) -> bytes:
+    """A worker's note of what it is about to do, of fixed size."""
+    return json.dumps([group, strategy, what]).encode()[:NOTE_BYTES].ljust(NOTE_BYTES, b"\0")
+
+
+def read_note(text: bytes) -> tuple[str, str, str] | None:
+    """The inverse of note_bytes; None where nothing (or half a note) is written yet."""
+    try:
+        group, strategy, what = json.loads(text.rstrip(b"\0"))
+    except ValueError:
+        return None
+    return group, strategy, what
+
+
+Kind = Literal["describe", "gate", "memory", "time", "first_call"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A unit of work that is done or not done.
+
+    Attributes:
+        strategies: those concerned; in a ``describe`` cell, those not to be imported (``layer/strategy``).
+        group: what is measured; in a ``gate`` cell the first of ``sizes``, or a group without dims.
+        sizes: in a ``gate`` cell, the groups whose sizes are checked beside the layer's own check sizes.
+    """
+
+    kind: Kind
+    strategies: tuple[str, ...]
+    group: Group
+    passed: str = ""
+    launch: int = 0
+    sizes: tuple[Group, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Unique within a run, readable, and free of the strategies in cells that hold several."""
+        match self.kind:
+            case "describe":
+                return "describe"
+            case "gate":
+                return f"gate {self.group.layer}/{self.strategies[0]} {self.group.device}"
+            case "memory":
+                return f"memory {self.group}"
+            case "first_call":
+                return f"cold first call {self.group} {self.strategies[0]}"
+            case "time":
+                return f"time {self.group} {self.passed} launch {self.launch}"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A worker process.
+
+    Attributes:
+        sources: where layers and strategies are found.
+        threads: of the process; CPU workers that time are pinned to as many cores.
+        interpret: whether Triton kernels run in its interpreter.
+        seed: of the values, and with the launch of the order of rounds.
+        seconds: for the samples of one pass of one group.
+    """
+
+    cells: tuple[Cell, ...]
+    sources: tuple[str, ...]
+    device: str
+    threads: int
+    interpret: bool
+    baseline: str
+    seed: int
+    seconds: float
+
+    def without(self, done: frozenset[str], blamed: tuple[Group, str] | None = None) -> Job:
+        """What is left when some cells are done and a strategy of a group is to be left out."""
+        cells = []
+        for cell in self.cells:
+            if cell.name in done:
+                continue
+            if blamed and cell.kind == "describe":
+                cell = dataclasses.replace(cell, strategies=(*cell.strategies, blamed[1]))
+            elif blamed and cell.group == blamed[0]:
+                cell = dataclasses.replace(cell, strategies=tuple(s for s in cell.strategies if s != blamed[1]))
+            if cell.strategies or cell.kind == "describe":
+                cells.append(cell)
+        return dataclasses.replace(self, cells=tuple(cells))
+
+    def to_json(self) -> str:
+        """One line."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @staticmethod
+    def from_json(text: str) -> Job:
+        """The inverse of to_json."""
+        data: dict[str, Any] = json.loads(text)
+        cells = tuple(
+            Cell(
+                **{
+                    **c,
+                    "strategies": tuple(c["strategies"]),
+                    "group": Group(**c["group"]),
+                    "sizes": tuple(Group(**g) for g in c["sizes"]),
+                }
+            )
+            for c in data["cells"]
+        )
+        return Job(**{**data, "cells": cells, "sources": tuple(data["sources"])})

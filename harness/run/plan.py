@@ -1,0 +1,328 @@
+"""From what there is and what is wanted to what will be done: groups, cells, jobs, and an honest estimate of minutes.
+
+Pure data in, pure data out: the catalogue comes as facts (see describe.py), so planning loads no torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+
+from harness.records.schema import (
+    DEVICES,
+    DTYPES,
+    CaseStatus,
+    Group,
+    LayerFacts,
+    Status,
+    StrategyFacts,
+)
+from harness.run.jobs import Cell, Job, Kind
+
+
+Failures = frozenset[tuple[str, str]]
+"""What is not to be measured: (layer, strategy) after the gate, (group as text, strategy) after a failed cell."""
+
+
+class UsageError(ValueError):
+    """Something was asked for that does not exist; one line with the valid choices."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How much is measured.
+
+    Attributes:
+        passes: in the order in which they are timed.
+        launches: fresh processes; an interval needs five.
+        dtypes: for every size; ``more_dtypes`` for the first size only.
+        every_core: whether the first size is also measured with all physical cores.
+        cold: whether cold first calls (empty compile caches) are measured.
+        seconds: for the samples of one pass of one group in one launch.
+    """
+
+    passes: tuple[str, ...]
+    launches: int
+    dtypes: tuple[str, ...]
+    more_dtypes: tuple[str, ...] = ()
+    every_core: bool = False
+    cold: bool = False
+    seconds: float = 1.0
+
+
+PROFILES = {
+    "quick": Profile(("forward", "forward_backward"), 5, ("float32",)),
+    "default": Profile(
+        ("forward", "forward_backward", "step"), 8, ("float32",), ("bfloat16",), every_core=True, cold=True, seconds=0.8
+    ),
+    "full": Profile(
+        ("forward", "inference", "backward", "forward_backward", "step"), 8, ("float32", "bfloat16"), ("float64",),
+        every_core=True, cold=True,
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the user asked for; an empty tuple means what the profile says."""
+
+    profile: str = "default"
+    layers: tuple[str, ...] = ()
+    strategies: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+    dtypes: tuple[str, ...] = ()
+    threads: tuple[int, ...] = ()
+    baseline: str = "autograd"
+    launches: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What planning needs to know of the machine."""
+
+    cuda: bool
+    compiler: bool
+    physical_cores: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be done.
+
+    Attributes:
+        groups: to be measured, the most telling first.
+        strategies: by group, those that can be timed in it.
+        gates: one job for each strategy and device.
+        statuses: what cannot be done and why.
+    """
+
+    wanted: Wanted
+    profile: Profile
+    sources: tuple[str, ...]
+    groups: tuple[Group, ...]
+    strategies: dict[Group, tuple[str, ...]]
+    gates: tuple[Job, ...]
+    statuses: tuple[CaseStatus, ...]
+    facts: dict[tuple[str, str], StrategyFacts] = field(default_factory=dict)
+
+    @property
+    def launches(self) -> int:
+        """Launches of each group."""
+        return self.wanted.launches or self.profile.launches
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Devices in use."""
+        return tuple(dict.fromkeys(job.device for job in self.gates))
+
+    def memory_jobs(self, failed: Failures) -> list[Job]:
+        """One process a layer × device, without strategies that failed the gate."""
+        single = [g for g in self.groups if g.threads == 1 or g.device == "cuda"]
+        return [
+            self._job(tuple(self._cell("memory", g, failed) for g in groups), groups[0])
+            for groups in _by(single, lambda g: (g.layer, g.device))
+        ]
+
+    def launch_jobs(self, launch: int, groups: Sequence[Group], failed: Failures) -> list[Job]:
+        """One launch of all groups: one process for each device and number of threads."""
+        return [
+            self._job(
+                tuple(
+                    dataclasses.replace(self._cell("time", g, failed), passed=passed, launch=launch)
+                    for g in same
+                    for passed in self._passes(g)
+                ),
+                same[0],
+            )
+            for same in _by(groups, lambda g: (g.device, g.threads))
+        ]
+
+    def first_call_jobs(self, failed: Failures) -> list[Job]:
+        """One process for each strategy, on the first group of each layer and device."""
+        if not self.profile.cold:
+            return []
+        first = [same[0] for same in _by(self.groups, lambda g: (g.layer, g.device))]
+        return [
+            self._job((Cell("first_call", (s,), g),), g)
+            for g in first
+            for s in self._cell("first_call", g, failed).strategies
+        ]
+
+    def _passes(self, group: Group) -> tuple[str, ...]:
+        # A CUDA backward is derived from the other two when the records are analysed.
+        return tuple(p for p in self.profile.passes if not (group.device == "cuda" and p == "backward"))
+
+    def _cell(self, kind: Kind, group: Group, failed: Failures) -> Cell:
+        scopes = (group.layer, str(group))
+        able = tuple(s for s in self.strategies[group] if not any((scope, s) in failed for scope in scopes))
+        return Cell(kind, able, group)
+
+    def _job(self, cells: tuple[Cell, ...], group: Group) -> Job:
+        return Job(
+            cells, self.sources, group.device, group.threads, False, self.wanted.baseline, self.wanted.seed,
+            self.profile.seconds,
+        )  # fmt: skip
+
+    def minutes(self, parallel: int = 2) -> tuple[float, float]:
+        """Estimated minutes of (gate, measuring), from what such cells took on a 2-core machine."""
+        gate = sum(
+            12 if "compiler" not in self.facts[job.cells[0].group.layer, job.cells[0].strategies[0]].needs else 45
+            for job in self.gates
+        )
+        launch = sum(
+            0.5 * (len(self.strategies[g]) + 1) + 1.25 * self.profile.seconds * len(self._passes(g)) for g in self.groups
+        ) + 6 * len(_by(self.groups, lambda g: (g.device, g.threads)))
+        cold = sum(25 if self._slow(job) else 4 for job in self.first_call_jobs(frozenset()))
+        return gate / parallel / 60, (launch * self.launches + cold + 4 * len(self.groups)) / 60
+
+    def _slow(self, job: Job) -> bool:
+        (cell,) = job.cells
+        return "compiler" in self.facts[cell.group.layer, cell.strategies[0]].needs
+
+
+def _by(groups: Sequence[Group], key: Callable[[Group], Hashable]) -> list[list[Group]]:
+    found: dict[Hashable, list[Group]] = {}
+    for group in groups:
+        found.setdefault(key(group), []).append(group)
+    return list(found.values())
+
+
+def make_plan(
+    wanted: Wanted,
+    layers: Sequence[LayerFacts],
+    strategies: Sequence[StrategyFacts],
+    machine: Machine,
+    sources: tuple[str, ...],
+) -> Plan:
+    """Plan a run.
+
+    Raises:
+        UsageError: an unknown layer, strategy, device or dtype, no CUDA where it is asked for, or no size for it.
+    """
+    wanted = _checked(wanted, layers, strategies, machine)
+    profile = PROFILES[wanted.profile]
+    chosen = [layer for layer in layers if layer.layer in wanted.layers]
+    groups = _groups(wanted, profile, chosen, machine)
+    by_layer = {
+        layer.layer: [
+            s for s in strategies
+            if s.layer == layer.layer and s.strategy in {*wanted.strategies, wanted.baseline}
+        ]
+        for layer in chosen
+    }  # fmt: skip
+
+    statuses: list[CaseStatus] = []
+    able: dict[Group, tuple[str, ...]] = {}
+    gates: list[Job] = []
+    for layer in chosen:
+        for facts in by_layer[layer.layer]:
+            for device in wanted.devices:
+                problem = _cannot_check(facts, machine)
+                if problem is not None:
+                    statuses.append(_status(facts, problem[0], problem[1], device))
+                    continue
+                gates.append(_gate(wanted, profile, facts, device, groups, sources))
+    blocked = {(s.layer, s.strategy, s.device) for s in statuses}
+    for group in groups:
+        timed = []
+        for facts in by_layer[group.layer]:
+            if (facts.layer, facts.strategy, group.device) in blocked:
+                continue
+            reason = _cannot_time(facts, group)
+            if reason is None:
+                timed.append(facts.strategy)
+            else:
+                statuses.append(_status(facts, reason[0], reason[1], group.device, group))
+        able[group] = tuple(timed)
+    return Plan(
+        wanted, profile, sources, tuple(groups), able, tuple(gates), tuple(statuses),
+        {(s.layer, s.strategy): s for s in strategies},
+    )  # fmt: skip
+
+
+def _checked(
+    wanted: Wanted, layers: Sequence[LayerFacts], strategies: Sequence[StrategyFacts], machine: Machine
+) -> Wanted:
+    def valid(what: str, asked: tuple[str, ...], known: Sequence[str]) -> None:
+        for name in asked:
+            if name not in known:
+                raise UsageError(f"unknown {what} {name!r}: choose from {', '.join(known)}")
+
+    names = [layer.layer for layer in layers]
+    valid("layer", wanted.layers, names)
+    chosen = wanted.layers or tuple(names)
+    ways = list(dict.fromkeys(s.strategy for s in strategies if s.layer in chosen))
+    valid("strategy", wanted.strategies, ways)
+    valid("baseline", (wanted.baseline,), ways)
+    valid("device", wanted.devices, DEVICES)
+    valid("dtype", wanted.dtypes, DTYPES)
+    if "cuda" in wanted.devices and not machine.cuda:
+        raise UsageError("no CUDA device is available to this torch: use --device cpu, or install a CUDA build of torch")
+    if wanted.launches is not None and wanted.launches < 1:
+        raise UsageError("--launches must be at least 1 (an interval needs 5)")
+    for threads in wanted.threads:
+        if not 1 <= threads <= machine.physical_cores:
+            raise UsageError(f"--threads {threads}: this process may use 1 to {machine.physical_cores} cores")
+    return dataclasses.replace(
+        wanted,
+        layers=chosen,
+        strategies=wanted.strategies or tuple(ways),
+        devices=wanted.devices or (("cuda",) if machine.cuda else ("cpu",)),
+    )
+
+
+def _groups(wanted: Wanted, profile: Profile, layers: Sequence[LayerFacts], machine: Machine) -> list[Group]:
+    """The most telling first: first size of each layer, other sizes, other dtypes, other numbers of threads."""
+    ranked: list[tuple[int, Group]] = []
+    for device in wanted.devices:
+        for layer in layers:
+            sizes = layer.sizes.get(device, {}).get(wanted.profile, [])
+            if not sizes:
+                raise UsageError(f"layer {layer.layer} states no {wanted.profile} sizes for {device}: add them to `sizes`")
+            threads = wanted.threads or (1,)
+            for number, dims in enumerate(sizes):
+                first = number == 0
+                dtypes = wanted.dtypes or profile.dtypes + (profile.more_dtypes if first else ())
+                for dtype in dtypes:
+                    many = device == "cpu" and not wanted.threads and first and profile.every_core
+                    every = (machine.physical_cores,) if many and dtype == dtypes[0] else ()
+                    for n in dict.fromkeys(threads[:1] if device == "cuda" else (*threads, *every)):
+                        rank = 10 * (n != threads[0]) + 5 * (dtype != dtypes[0]) + (not first)
+                        ranked.append((rank, Group(layer.layer, dims, dtype, device, n)))
+    return [group for _, group in sorted(ranked, key=lambda pair: pair[0])]
+
+
+def _cannot_check(facts: StrategyFacts, machine: Machine) -> tuple[Status, str] | None:
+    if facts.error is not None:
+        missing = "ModuleNotFoundError" in facts.error
+        return ("unsupported" if missing else "runtime_error"), facts.error
+    if "compiler" in facts.needs and not machine.compiler:
+        return "unsupported", "needs a C++ compiler and none was found: install g++ or set CXX"
+    return None
+
+
+def _cannot_time(facts: StrategyFacts, group: Group) -> tuple[Status, str] | None:
+    if group.device not in facts.devices:
+        how = "; checked in Triton's interpreter, which is never timed" if facts.kernels else ""
+        return "skipped", f"runs on {', '.join(facts.devices)} only{how}"
+    if group.dtype not in facts.dtypes:
+        return "unsupported", f"does not claim {group.dtype}"
+    return None
+
+
+def _status(facts: StrategyFacts, status: Status, reason: str, device: str, group: Group | None = None) -> CaseStatus:
+    where = {} if group is None else {"dims": group.dims, "dtype": group.dtype, "threads": group.threads}
+    return CaseStatus(facts.layer, facts.strategy, status, reason, "plan", device=device, **where)  # type: ignore[arg-type]
+
+
+def _gate(
+    wanted: Wanted, profile: Profile, facts: StrategyFacts, device: str, groups: Sequence[Group], sources: tuple[str, ...]
+) -> Job:
+    """A strategy's gate; sizes to be measured are checked too where it will be timed."""
+    runs = device in facts.devices
+    sizes = tuple(g for g in groups if runs and g.layer == facts.layer and g.device == device)
+    cell = Cell("gate", (facts.strategy,), Group(facts.layer, "", "", device, 1), sizes=sizes)
+    interpret = bool(facts.kernels) and not runs
+    return Job((cell,), sources, device, 1, interpret, wanted.baseline, wanted.seed, profile.seconds)

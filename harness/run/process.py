@@ -1,0 +1,83 @@
+"""The state of a worker process: its job, the files it has imported, the note and the way out."""
+
+from __future__ import annotations
+
+import json
+import mmap
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+
+from harness.layers.discover import Entry, Loaded, load, scan
+from harness.layers.spec import Layer, Strategy
+from harness.records.schema import Status, as_record
+from harness.run.jobs import NOTE_BYTES, Cell, Job, note_bytes
+
+
+class Process:
+    """What the cells of a job share.
+
+    Before a strategy is touched its name goes into a small shared file, so that the parent can name the one that kills
+    or hangs the process; a note costs no system call, so it may be written between timed samples.
+    """
+
+    def __init__(self, job: Job, out: IO[str], note: Path) -> None:
+        self.job = job
+        self._out = out
+        with note.open("r+b") as file:
+            self._note = mmap.mmap(file.fileno(), NOTE_BYTES)
+        self.entries: dict[tuple[str, str | None], Entry] = {
+            (e.layer, e.strategy): e for e in scan(job.sources)
+        }
+        self._loaded: dict[tuple[str, str | None], Loaded] = {}
+
+    def about_to(self, group: str, strategy: str, what: str) -> None:
+        """Write down what comes next."""
+        self.write_note(note_bytes(group, strategy, what))
+
+    def write_note(self, text: bytes) -> None:
+        """The same, from bytes made before (``note_bytes``)."""
+        self._note[:] = text
+
+    def close(self, cell: Cell, records: Sequence[Any], seconds: float) -> None:
+        """Report a finished cell."""
+        lines = [r if isinstance(r, dict) else as_record(r) for r in records]
+        print(json.dumps({"cell": cell.name, "seconds": seconds, "records": lines}), file=self._out, flush=True)
+
+    def load(self, layer: str, strategy: str | None) -> Loaded:
+        """Import a file once."""
+        key = (layer, strategy)
+        if key not in self._loaded:
+            self._loaded[key] = load(self.entries[key])
+        return self._loaded[key]
+
+    def layer(self, name: str) -> Layer:
+        """A layer that is known to load."""
+        layer: Layer = self.load(name, None).value
+        return layer
+
+    def strategy(self, layer: str, name: str) -> Strategy:
+        """A strategy that is known to load."""
+        strategy: Strategy = self.load(layer, name).value
+        return strategy
+
+
+def forget_compiled() -> None:
+    """Drop what torch.compile has made, so that no graph of one case serves another."""
+    if "torch._dynamo" in sys.modules:  # importing it to forget nothing would cost a second
+        torch.compiler.reset()
+
+
+def status_of(error: BaseException) -> tuple[Status, str]:
+    """Which status an exception means, and one line about it."""
+    text = f"{type(error).__name__}: {error}".strip()
+    line = next((part.strip() for part in text.splitlines() if part.strip()), type(error).__name__)
+    home = type(error).__module__
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in text:
+        return "oom", line
+    if home.startswith(("torch._dynamo", "torch._inductor", "triton.compiler")):
+        return "compile_error", line
+    return "runtime_error", line

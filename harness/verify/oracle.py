@@ -1,0 +1,96 @@
+"""The yardstick: the reference in float64 on the same rounded inputs, and the one rule for how far off is wrong.
+
+Over D draws, for an output or gradient tensor, with eps the spacing of the case's dtype,
+
+    √Σ‖out − oracle‖²  ≤  2 · max(√Σ‖reference − oracle‖², 4 · eps · √Σ‖oracle‖²)
+
+where the reference runs in the same dtype on the same device: a strategy may be at most twice as far from the truth
+as plain autograd is. The sums are pooled over draws because a single draw of right code can be unlucky. What exceeds
+the bound by less than three times is drawn again, more often, and that result is final.
+
+A defect in one place is lost in a norm, but it repeats in its place and rounding does not: so every element is
+pooled over the draws as well. Under rounding D·err_e²/s_e² is roughly chi-squared with D degrees of freedom, s_e being
+the element's scale (the largest of the reference's error there, its error over the whole tensor, 4·eps·|oracle|, each
+as a root mean square); the bound is 2 · s_e · √(q/D) with q the quantile that one of n elements passes once in a
+million tensors.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from scipy.special import chdtri
+from torch import Tensor
+
+FACTOR = 2.0
+FLOOR_IN_EPS = 4.0
+RETRY_BELOW = 3.0
+DRAWS, FINAL_DRAWS = 8, 64
+ELEMENTS = 2**24
+"""Tensors up to this many elements are pooled per element too; beyond, that would take gigabytes."""
+
+
+class Pool:
+    """Errors of one tensor, pooled over draws."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self.eps = torch.finfo(dtype).eps
+        self.draws = 0
+        self._sums = [0.0, 0.0, 0.0]
+        self._elements: list[Tensor] | None = None
+
+    def add(self, out: Tensor, reference: Tensor, oracle: Tensor) -> None:
+        """Add a draw: three tensors of one shape, the oracle in float64."""
+        squares = [
+            (out.detach().double() - oracle).square(),
+            (reference.detach().double() - oracle).square(),
+            oracle.square(),
+        ]
+        self.draws += 1
+        self._sums = [total + s.sum().item() for total, s in zip(self._sums, squares, strict=True)]
+        if oracle.numel() <= ELEMENTS:
+            if self._elements is None:
+                self._elements = squares
+            else:
+                for total, s in zip(self._elements, squares, strict=True):
+                    total += s
+
+    @property
+    def error(self) -> float:
+        """Distance from the oracle; infinite where the output holds a NaN that the oracle doesn't."""
+        return _distance(self._sums[0])
+
+    @property
+    def reference_error(self) -> float:
+        """The reference's own distance from the oracle."""
+        return _distance(self._sums[1])
+
+    @property
+    def bound(self) -> float:
+        """The largest error that passes."""
+        return FACTOR * max(self.reference_error, FLOOR_IN_EPS * self.eps * math.sqrt(self._sums[2]))
+
+    def worst_element(self) -> tuple[float, int]:
+        """The largest (error ÷ bound) of a single element, and its flat index; (0, -1) where none is pooled."""
+        if self._elements is None or not self._elements[0].numel():
+            return 0.0, -1
+        out, reference, oracle = (s.flatten() / self.draws for s in self._elements)
+        scale = torch.maximum(reference, (FLOOR_IN_EPS * self.eps) ** 2 * oracle).clamp_min(reference.mean())
+        quantile = float(chdtri(self.draws, 1e-6 / out.numel()))
+        ratios = out / (FACTOR**2 * quantile / self.draws * scale)
+        ratios = torch.where(out == 0, 0.0, ratios).nan_to_num(nan=math.inf, posinf=math.inf)
+        worst = int(ratios.argmax())
+        return math.sqrt(ratios[worst].item()), worst
+
+    def norm_ratio(self) -> float:
+        """Error ÷ bound of the whole tensor; at most 1 passes."""
+        return 0.0 if self.error == 0 else (self.error / self.bound if self.bound > 0 else math.inf)
+
+    def ratio(self) -> float:
+        """Error ÷ bound, of the whole tensor or of its worst element, whichever is larger; at most 1 passes."""
+        return max(self.norm_ratio(), self.worst_element()[0])
+
+
+def _distance(squares: float) -> float:
+    return math.inf if math.isnan(squares) else math.sqrt(squares)

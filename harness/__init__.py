@@ -3,7 +3,7 @@
 This is the face for people who write layers and strategies. It loads no torch.
 """
 
-from harness.layers.spec import Cost, Example, Kernel, Layer, Operand, Strategy, Style, Task
+from harness.layers.spec import Cost, Dims, Example, Kernel, Layer, Operand, Strategy, Style, Task
 
-__all__ = ["Cost", "Example", "Kernel", "Layer", "Operand", "Strategy", "Style", "Task"]
+__all__ = ["Cost", "Dims", "Example", "Kernel", "Layer", "Operand", "Strategy", "Style", "Task"]
 __version__ = "0.1.0"

@@ -22,7 +22,6 @@ from typing import Any
 
 from harness.layers.spec import Layer, Strategy
 
-
 _OUTSIDE = "layerbench_from_"
 
 
@@ -58,7 +57,8 @@ def _folder(source: str) -> tuple[Path, str]:
     if not _is_package(source):
         raise SourceError(f"no package and no folder called {source!r}: give an importable package or a path")
     spec = importlib.util.find_spec(source)
-    assert spec is not None and spec.submodule_search_locations
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
     return Path(next(iter(spec.submodule_search_locations))), source
 
 
@@ -144,10 +144,8 @@ def _import(entry: Entry) -> ModuleType:
     top, layer = entry.module.split(".")[:2]
     _package(top, folder.parent)
     init = folder / "__init__.py"
-    if init.exists():
-        package = _execute(f"{top}.{layer}", init, folder)
-    else:
-        package = _package(f"{top}.{layer}", folder)
+    name = f"{top}.{layer}"
+    package = _execute(name, init, folder) if init.exists() else _package(name, folder)
     return package if entry.strategy is None else _execute(entry.module, entry.path, None)
 
 
@@ -166,7 +164,8 @@ def _execute(name: str, path: Path, folder: Path | None) -> ModuleType:
     spec = importlib.util.spec_from_file_location(
         name, path, submodule_search_locations=None if folder is None else [str(folder)]
     )
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:

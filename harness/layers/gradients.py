@@ -12,7 +12,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -46,7 +46,7 @@ class Instance:
         gradients: ``tape`` or ``func``.
     """
 
-    call: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Tensor]
+    call: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Any]
     parameters: Tensors
     gradients: Literal["tape", "func"]
 
@@ -69,11 +69,11 @@ def build(strategy: Strategy, dims: Dims, parameters: Mapping[str, Tensor]) -> I
     some = next(iter(parameters.values()))
     module = forward(**dims).to(device=some.device, dtype=some.dtype)
     module.load_state_dict(dict(parameters), strict=True)
+    own = dict(module.named_parameters())
+    in_order: Tensors = {name: own[name] for name in parameters}
     if strategy.gradients == "func":
-        call = lambda p, x: torch.func.functional_call(module, dict(p), kwargs=dict(x))  # noqa: E731
-    else:
-        call = lambda p, x: module(**x)  # noqa: E731
-    return Instance(call, dict(module.named_parameters()), strategy.gradients)
+        return Instance(lambda p, x: torch.func.functional_call(module, dict(p), kwargs=dict(x)), in_order, "func")
+    return Instance(lambda p, x: module(**x), in_order, "tape")
 
 
 def vjp(instance: Instance, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Pullback]:
@@ -106,9 +106,10 @@ def vjp(instance: Instance, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Pullb
     primals = {name: p.detach() for name, p in instance.parameters.items()}
 
     def function(x: Tensors, p: Tensors) -> Tensor:
-        return instance.call(p, {**fixed, **x})
+        output: Tensor = instance.call(p, {**fixed, **x})
+        return output
 
-    output, pull = torch.func.vjp(function, wanted, primals)
+    output, pull, *_ = torch.func.vjp(function, wanted, primals)
 
     def pullback(cotangent: Tensor) -> list[Tensor]:
         of_inputs, of_parameters = pull(cotangent)
@@ -118,7 +119,9 @@ def vjp(instance: Instance, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Pullb
 
 
 def loss_and_gradients(
-    instance: Instance, examples: Sequence[tuple[Mapping[str, Tensor], Tensor]], loss: Callable[[Tensor, Tensor], Tensor]
+    instance: Instance,
+    examples: Sequence[tuple[Mapping[str, Tensor], Tensor]],
+    loss: Callable[[Tensor, Tensor], Tensor],
 ) -> tuple[Tensor, list[Tensor]]:
     """Sum of the losses over (inputs, target) pairs, and the gradient of each parameter, in order."""
 

@@ -18,8 +18,6 @@ Dims = Mapping[str, int]
 Draw = Callable[[tuple[int, ...], "Generator"], "Tensor"]
 """Draws a tensor of a shape from a generator, on the generator's device; the harness rounds it to the case's dtype."""
 
-PROFILES = ("quick", "default", "full")
-
 
 @dataclass(frozen=True)
 class Operand:

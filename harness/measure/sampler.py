@@ -74,9 +74,7 @@ def calibrate(call: Call, clock: Clock) -> int:
 
 def rounds_within(seconds: float, series: Sequence[Series], samples: Sequence[float]) -> int:
     """How many rounds fit into a time, from one sample of each arm; never fewer than 7 nor more than 21."""
-    one_round = sum(
-        sample * (1 + REWARM_CALLS / one.calls) for one, sample in zip(series, samples, strict=True)
-    )
+    one_round = sum(sample * (1 + REWARM_CALLS / one.calls) for one, sample in zip(series, samples, strict=True))
     return max(FEWEST_ROUNDS, min(MOST_ROUNDS, int(seconds / one_round)))
 
 

@@ -79,9 +79,7 @@ def _git(*arguments: str) -> str:
     here = Path(__file__).resolve().parents[2]
     if not (here / ".git").exists():
         return str(_unknown("not a git checkout"))
-    done = subprocess.run(
-        ["git", "-C", str(here), *arguments], capture_output=True, text=True, timeout=10, check=True
-    )
+    done = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, timeout=10, check=True)
     return done.stdout.strip()
 
 
@@ -110,7 +108,10 @@ def _torch_facts(torch: Any) -> dict[str, Callable[[], Any]]:
         "cudnn": torch.backends.cudnn.version,
         "gpu_driver": lambda: subprocess.run(
             ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader", "--id=0"],
-            capture_output=True, text=True, timeout=20, check=True,
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=True,
         ).stdout.strip(),
     }
 

@@ -16,9 +16,7 @@ PASSES = ("forward", "inference", "backward", "forward_backward", "step")
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 DEVICES = ("cpu", "cuda")
 
-Status = Literal[
-    "ok", "wrong", "unsupported", "skipped", "oom", "compile_error", "runtime_error", "crashed", "timeout"
-]
+Status = Literal["ok", "wrong", "unsupported", "skipped", "oom", "compile_error", "runtime_error", "crashed", "timeout"]
 Result = Literal["ok", "wrong", "unsupported", "not_applicable", "not_run"]
 
 

@@ -99,7 +99,7 @@ def execute(wanted: Wanted, settings: Settings, label: Callable[[Record, str], P
         journal = Journal(folder)
         try:
             if earlier is None:
-                journal.write([_header(wanted, settings.sources), environment, *described, *plan.statuses])
+                journal.write([_header(plan, settings.measure), environment, *described, *plan.statuses])
             else:
                 _same_sources(earlier, described)
             return _Run(plan, settings, folder, journal, earlier, Path(scratch), reporter, started).carry_out()
@@ -136,7 +136,7 @@ def _plan(wanted: Wanted, described: list[Any], environment: Record, sources: tu
     orphans = {s.layer for s in strategies} - known - {b.layer for b in broken}
     if orphans:
         raise UsageError(
-            f"folder {sorted(orphans)[0]!r} has strategies but no layer: its __init__.py must define `layer = Layer(...)`"
+            f"folder {sorted(orphans)[0]!r} has strategies but no layer: define `layer = Layer(...)` in its __init__.py"
         )
     cores = min(psutil.cpu_count(logical=False) or 1, len(os.sched_getaffinity(0)))
     compiler = shutil.which(os.environ.get("CXX", "g++")) is not None
@@ -144,18 +144,24 @@ def _plan(wanted: Wanted, described: list[Any], environment: Record, sources: tu
     return make_plan(wanted, layers, [s for s in strategies if s.layer in known], machine, sources)
 
 
-def _header(wanted: Wanted, sources: tuple[str, ...]) -> Record:
+def _header(plan: Plan, measure: bool) -> Record:
+    wanted = plan.wanted
     return {
         "kind": "run",
         "schema": SCHEMA,
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "sources": [Path(s).name for s in sources],
+        "sources": [Path(s).name for s in plan.sources],
         "wanted": dataclasses.asdict(wanted),
+        "groups": [dataclasses.asdict(g) for g in plan.groups] if measure else [],
+        "passes": list(plan.profile.passes),
+        "launches": plan.launches,
     }
 
 
 def _wanted_before(earlier: Run) -> Wanted:
-    return Wanted(**{k: tuple(v) if isinstance(v, list) else v for k, v in earlier.of("run")[0]["wanted"].items()})
+    before: dict[str, Any] = earlier.of("run")[0]["wanted"]
+    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in before.items()}
+    return Wanted(**fields)
 
 
 def _same_sources(earlier: Run, described: Iterable[Any]) -> None:
@@ -173,7 +179,13 @@ class _Run:
         self, plan: Plan, settings: Settings, folder: Path, journal: Journal, earlier: Run | None,
         scratch: Path, reporter: Reporter, started: float,
     ) -> None:  # fmt: skip
-        self.plan, self.settings, self.folder, self.journal, self.reporter = plan, settings, folder, journal, reporter
+        self.plan, self.settings, self.folder, self.journal, self.reporter = (
+            plan,
+            settings,
+            folder,
+            journal,
+            reporter,
+        )
         self.failures: list[Record] = []
         self.failed: set[tuple[str, str]] = set()
         self.measured = 0
@@ -191,7 +203,7 @@ class _Run:
         )  # fmt: skip
 
     def _slowest_first(self) -> list[Job]:
-        """Gates in an order that keeps two workers busy to the end: compilation, then the interpreter, then the rest."""
+        """Gates in an order that keeps two workers busy to the end: those that compile, those interpreted, the rest."""
 
         def rank(job: Job) -> int:
             (cell,) = job.cells

@@ -24,7 +24,11 @@ from harness.records.store import Journal, Record
 from harness.run.jobs import NOTE_BYTES, Cell, Job, read_note
 from harness.run.progress import Reporter
 
-ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "4294967296", "MALLOC_TOP_PAD_": "67108864"}
+ALLOCATOR = {
+    "MALLOC_MMAP_THRESHOLD_": "33554432",
+    "MALLOC_TRIM_THRESHOLD_": "4294967296",
+    "MALLOC_TOP_PAD_": "67108864",
+}
 """glibc's thresholds, fixed in CPU workers: left to move, runs of one script differ up to ninefold by page faults."""
 
 POLL_SECONDS = 0.5
@@ -242,5 +246,7 @@ class Conductor:
 def _how(code: int | None) -> str:
     if code is not None and code < 0:
         name = signal.Signals(-code).name
-        return f"killed by signal {-code} ({name})" + (", perhaps for want of memory" if -code == signal.SIGKILL else "")
+        return f"killed by signal {-code} ({name})" + (
+            ", perhaps for want of memory" if -code == signal.SIGKILL else ""
+        )
     return f"ended with exit code {code}"

@@ -1,4 +1,4 @@
-"""The ``describe`` cell: what the sources hold, as facts, so that planning needs no torch and runs no stranger's code."""
+"""The ``describe`` cell: what the sources hold, as facts, so that planning needs no torch and no stranger's code."""
 
 from __future__ import annotations
 

@@ -30,9 +30,7 @@ class Bench:
         forget_compiled()
         self.layer = process.layer(group.layer)
         self.dims = dims_of(group.dims)
-        self.values: Values = draw(
-            self.layer, self.dims, getattr(torch, group.dtype), group.device, process.job.seed
-        )
+        self.values: Values = draw(self.layer, self.dims, getattr(torch, group.dtype), group.device, process.job.seed)
 
     def calls(self, strategy: str) -> dict[str, Call]:
         """A strategy's passes, with parameters of its own."""

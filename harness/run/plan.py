@@ -20,7 +20,6 @@ from harness.records.schema import (
 )
 from harness.run.jobs import Cell, Job, Kind
 
-
 Failures = frozenset[tuple[str, str]]
 """What is not to be measured: (layer, strategy) after the gate, (group as text, strategy) after a failed cell."""
 
@@ -172,7 +171,8 @@ class Plan:
             for job in self.gates
         )
         launch = sum(
-            0.5 * (len(self.strategies[g]) + 1) + 1.25 * self.profile.seconds * len(self._passes(g)) for g in self.groups
+            0.5 * (len(self.strategies[g]) + 1) + 1.25 * self.profile.seconds * len(self._passes(g))
+            for g in self.groups
         ) + 6 * len(_by(self.groups, lambda g: (g.device, g.threads)))
         cold = sum(25 if self._slow(job) else 4 for job in self.first_call_jobs(frozenset()))
         return gate / parallel / 60, (launch * self.launches + cold + 4 * len(self.groups)) / 60
@@ -259,7 +259,9 @@ def _checked(
     valid("device", wanted.devices, DEVICES)
     valid("dtype", wanted.dtypes, DTYPES)
     if "cuda" in wanted.devices and not machine.cuda:
-        raise UsageError("no CUDA device is available to this torch: use --device cpu, or install a CUDA build of torch")
+        raise UsageError(
+            "no CUDA device is available to this torch: use --device cpu, or install a CUDA build of torch"
+        )
     if wanted.launches is not None and wanted.launches < 1:
         raise UsageError("--launches must be at least 1 (an interval needs 5)")
     for threads in wanted.threads:
@@ -280,7 +282,9 @@ def _groups(wanted: Wanted, profile: Profile, layers: Sequence[LayerFacts], mach
         for layer in layers:
             sizes = layer.sizes.get(device, {}).get(wanted.profile, [])
             if not sizes:
-                raise UsageError(f"layer {layer.layer} states no {wanted.profile} sizes for {device}: add them to `sizes`")
+                raise UsageError(
+                    f"layer {layer.layer} states no {wanted.profile} sizes for {device}: add them to `sizes`"
+                )
             threads = wanted.threads or (1,)
             for number, dims in enumerate(sizes):
                 first = number == 0
@@ -318,7 +322,12 @@ def _status(facts: StrategyFacts, status: Status, reason: str, device: str, grou
 
 
 def _gate(
-    wanted: Wanted, profile: Profile, facts: StrategyFacts, device: str, groups: Sequence[Group], sources: tuple[str, ...]
+    wanted: Wanted,
+    profile: Profile,
+    facts: StrategyFacts,
+    device: str,
+    groups: Sequence[Group],
+    sources: tuple[str, ...],
 ) -> Job:
     """A strategy's gate; sizes to be measured are checked too where it will be timed."""
     runs = device in facts.devices

@@ -29,9 +29,7 @@ class Process:
         self._out = out
         with note.open("r+b") as file:
             self._note = mmap.mmap(file.fileno(), NOTE_BYTES)
-        self.entries: dict[tuple[str, str | None], Entry] = {
-            (e.layer, e.strategy): e for e in scan(job.sources)
-        }
+        self.entries: dict[tuple[str, str | None], Entry] = {(e.layer, e.strategy): e for e in scan(job.sources)}
         self._loaded: dict[tuple[str, str | None], Loaded] = {}
 
     def about_to(self, group: str, strategy: str, what: str) -> None:

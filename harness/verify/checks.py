@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.autograd.gradcheck import GradcheckError
 
 from harness.layers.drawing import Values, draw
 from harness.layers.gradients import build, vjp
@@ -87,9 +88,7 @@ def check_values(subject: Subject, dims: Dims, dtype: str, seed: int, draws: int
         try:
             tensors = run(subject.strategy, subject.layer, dims, values)
         except WrongAnswerError as wrong:
-            return [
-                subject.check("values", dtype, dims, wrong.tensor, "wrong", seed=seed + number, detail=str(wrong))
-            ]
+            return [subject.check("values", dtype, dims, wrong.tensor, "wrong", seed=seed + number, detail=str(wrong))]
         for pool, triple in zip(pools, zip(tensors, reference, oracle, strict=True), strict=True):
             pool.add(*triple)
 
@@ -98,9 +97,18 @@ def check_values(subject: Subject, dims: Dims, dtype: str, seed: int, draws: int
         return check_values(subject, dims, dtype, seed + draws, FINAL_DRAWS)
     return [
         subject.check(
-            "values", dtype, dims, name, "ok" if ratio <= 1 else "wrong", error=pool.error, bound=pool.bound,
-            reference_error=pool.reference_error, draws=draws, seed=seed, detail=_element(pool, ratio),
-        )  # fmt: skip
+            "values",
+            dtype,
+            dims,
+            name,
+            "ok" if ratio <= 1 else "wrong",
+            error=pool.error,
+            bound=pool.bound,
+            reference_error=pool.reference_error,
+            draws=draws,
+            seed=seed,
+            detail=_element(pool, ratio),
+        )
         for name, pool, ratio in zip(names, pools, ratios, strict=True)
     ]
 
@@ -123,14 +131,14 @@ def check_gradients(subject: Subject, dims: Dims, seed: int) -> Check:
 
     def function(*leaves: Tensor) -> Tensor:
         named = dict(zip(names, leaves, strict=True))
-        return instance.call(
-            {name: named[name] for name in instance.parameters}, {name: named[name] for name in inputs}
-        )
+        parameters = {name: named[name] for name in instance.parameters}
+        output: Tensor = instance.call(parameters, {name: named[name] for name in inputs})
+        return output
 
-    leaves = tuple([*inputs.values(), *instance.parameters.values()])
+    leaves = (*inputs.values(), *instance.parameters.values())
     try:
         torch.autograd.gradcheck(function, leaves, eps=1e-6, rtol=1e-6, atol=1e-8)
-    except torch.autograd.gradcheck.GradcheckError as error:
+    except GradcheckError as error:
         detail = " ".join(str(error).split())
         return subject.check("gradcheck", "float64", dims, "all gradients", "wrong", seed=seed, detail=detail)
     return subject.check("gradcheck", "float64", dims, "all gradients", "ok", seed=seed)

@@ -96,9 +96,7 @@ def compile_ahead(kernel: Kernel, signature: Mapping[str, str | int | bool], tar
         fn=kernel.function,
         signature={n: signature[n] if isinstance(signature[n], str) else "constexpr" for n in names},
         constexprs={n: signature[n] for n in names if not isinstance(signature[n], str)},
-        attrs={
-            (i,): [["tt.divisibility", 16]] for i, n in enumerate(names) if str(signature[n]).startswith("*")
-        },
+        attrs={(i,): [["tt.divisibility", 16]] for i, n in enumerate(names) if str(signature[n]).startswith("*")},
     )
     done = triton.compile(source, target=GPUTarget(backend, architecture, warp), options=dict(kernel.options))
     shared = int(done.metadata.shared)

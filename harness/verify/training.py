@@ -99,4 +99,3 @@ def check_training(subject: Subject, dtype: str, seed: int, starts: int) -> Trai
         task.steps, starts, [float(x) for x in first[0].losses], [float(x) for x in first[1].losses],
         max(finals), curve.error, curve.bound, "; ".join(problems),
     )  # fmt: skip
-

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from harness import Cost, Example, Layer, Operand, Task
+from harness import Cost, Dims, Example, Layer, Operand, Task
 
 HISTORY, AHEAD = 12, 3
 
@@ -39,7 +39,7 @@ def _uniform_by_fan_in(shape: tuple[int, ...], generator: Generator) -> Tensor:
     return (torch.rand(shape, generator=generator, device=generator.device) * 2 - 1) * bound
 
 
-def _cost(passed: str, dims: dict[str, int]) -> Cost:
+def _cost(passed: str, dims: Dims) -> Cost:
     B, I, O = dims["B"], dims["I"], dims["O"]  # noqa: E741
     if passed == "forward":
         return Cost(flops=2 * B * I * O + B * O, elements=B * I + I * O + O + B * O)

@@ -68,10 +68,7 @@ def column_sum_kernel(g, partials, M, N, g_v, g_m, g_n, ROWS: tl.constexpr, COLU
 
 def _fold(size: int, dims: tuple[int | None, ...], *operands: Tensor) -> list[Tensor]:
     """Fold the axis that vmap maps over into each operand's own batch axis: [size * V, ...]."""
-    spread = (
-        t.expand(size, *t.shape) if d is None else t.movedim(d, 0)
-        for t, d in zip(operands, dims, strict=True)
-    )
+    spread = (t.expand(size, *t.shape) if d is None else t.movedim(d, 0) for t, d in zip(operands, dims, strict=True))
     return [t.flatten(0, 1) for t in spread]
 
 
@@ -95,9 +92,7 @@ def _(a: Tensor, b: Tensor, bias: Tensor | None) -> Tensor:
 
 
 @run_product.register_vmap
-def _(
-    info: Any, dims: tuple[int | None, ...], a: Tensor, b: Tensor, bias: Tensor | None
-) -> tuple[Tensor, int]:
+def _(info: Any, dims: tuple[int | None, ...], a: Tensor, b: Tensor, bias: Tensor | None) -> tuple[Tensor, int]:
     size = info.batch_size
     folded = None if bias is None else _fold(size, dims[2:], bias)[0]
     c = run_product(*_fold(size, dims[:2], a, b), folded)
@@ -141,7 +136,7 @@ class Product(torch.autograd.Function):
         ctx.save_for_backward(*inputs)
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         a, b = ctx.saved_tensors
         need_a, need_b = ctx.needs_input_grad
         return Product.apply(g, b.T) if need_a else None, Product.apply(a.T, g) if need_b else None
@@ -161,7 +156,7 @@ class ColumnSum(torch.autograd.Function):
         ctx.rows = inputs[0].shape[0]
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, g: Tensor) -> Tensor:
         return g.expand(ctx.rows, -1)
 
 
@@ -180,7 +175,7 @@ class Affine(torch.autograd.Function):
         ctx.save_for_backward(x, weight)
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         need_x, need_weight, need_bias = ctx.needs_input_grad
         return (
@@ -195,12 +190,20 @@ def forward(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return result
 
 
-_PRODUCT = {
+_PRODUCT: dict[str, str | int | bool] = {
     "M": "i32", "N": "i32", "K": "i32", "a_v": "i64", "a_m": "i64", "a_k": 1, "b_v": "i64", "b_k": "i64", "b_n": 1,
     "bias_v": "i64", "bias_n": 1, "HAS_BIAS": True, "WIDEN": False,
     "BLOCK_M": BLOCK_M, "BLOCK_N": BLOCK_N, "BLOCK_K": BLOCK_K, "GROUP_M": GROUP_M,
 }  # fmt: skip
-_SUM = {"M": "i32", "N": "i32", "g_v": "i64", "g_m": "i64", "g_n": 1, "ROWS": SUM_ROWS, "COLUMNS": SUM_COLUMNS}
+_SUM: dict[str, str | int | bool] = {
+    "M": "i32",
+    "N": "i32",
+    "g_v": "i64",
+    "g_m": "i64",
+    "g_n": 1,
+    "ROWS": SUM_ROWS,
+    "COLUMNS": SUM_COLUMNS,
+}
 
 strategy = Strategy(
     forward,

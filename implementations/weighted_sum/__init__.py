@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from harness import Cost, Example, Layer, Operand, Task
+from harness import Cost, Dims, Example, Layer, Operand, Task
 
 GROUPS, PEOPLE = 16, 128
 
@@ -37,7 +37,7 @@ def _small_normal(shape: tuple[int, ...], generator: Generator) -> Tensor:
     return _normal(shape, generator) / math.sqrt(shape[0])
 
 
-def _cost(passed: str, dims: dict[str, int]) -> Cost:
+def _cost(passed: str, dims: Dims) -> Cost:
     N, D = dims["N"], dims["D"]
     if passed == "forward":
         return Cost(flops=2 * N * D, elements=N * D + D + 1)

@@ -24,9 +24,7 @@ WARPS = 4
 
 
 @triton.jit
-def forward_kernel(
-    x, w, partials, N, D, x_v, x_n, x_d, w_v, w_d, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr
-):
+def forward_kernel(x, w, partials, N, D, x_v, x_n, x_d, w_v, w_d, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr):
     program, programs, v = tl.program_id(0), tl.num_programs(0), tl.program_id(1).to(tl.int64)
     total = tl.zeros([BLOCK_N, BLOCK_D], partials.dtype.element_ty)
     for start in range(program * BLOCK_N, N, programs * BLOCK_N):
@@ -80,10 +78,7 @@ def _row_programs(N: int, D: int) -> int:
 
 def _fold(size: int, dims: tuple[int | None, ...], *operands: Tensor) -> list[Tensor]:
     """Fold the axis that vmap maps over into each operand's own batch axis: [size * V, ...]."""
-    spread = (
-        t.expand(size, *t.shape) if d is None else t.movedim(d, 0)
-        for t, d in zip(operands, dims, strict=True)
-    )
+    spread = (t.expand(size, *t.shape) if d is None else t.movedim(d, 0) for t, d in zip(operands, dims, strict=True))
     return [t.flatten(0, 1) for t in spread]
 
 
@@ -151,7 +146,7 @@ class WeightedSum(torch.autograd.Function):
         ctx.save_for_backward(*inputs)
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         need_x, need_weight = ctx.needs_input_grad
         dx, dw = WeightedSumBackward.apply(g, *ctx.saved_tensors, need_x, need_weight)
         return dx if need_x else None, dw if need_weight else None
@@ -171,7 +166,7 @@ class WeightedSumBackward(torch.autograd.Function):
         ctx.save_for_backward(g, x, weight)
 
     @staticmethod
-    def backward(ctx: Any, of_dx: Tensor, of_dw: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, of_dx: Tensor, of_dw: Tensor) -> tuple[Tensor | None, ...]:
         """Derivatives of dx = g·w (broadcast) and dw = g·Σ_n x, in differentiable ops."""
         g, x, weight = ctx.saved_tensors
         need_x, need_weight = ctx.needed
@@ -190,8 +185,16 @@ def forward(x: Tensor, weight: Tensor) -> Tensor:
     return result
 
 
-_STRIDES = {"x_v": "i64", "x_n": "i64", "x_d": 1, "w_v": "i64", "w_d": 1, "N": "i32", "D": "i32"}
-_BLOCKS = _blocks(4096)
+_STRIDES: dict[str, str | int | bool] = {
+    "x_v": "i64",
+    "x_n": "i64",
+    "x_d": 1,
+    "w_v": "i64",
+    "w_d": 1,
+    "N": "i32",
+    "D": "i32",
+}
+_BLOCKS: dict[str, str | int | bool] = {**_blocks(4096)}
 
 strategy = Strategy(
     forward,

@@ -1,0 +1,279 @@
+"""From records to pandas: every figure that is ever shown is computed here, from raw samples."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harness.analyse.statistics import Interval, interval, margin, verdict
+from harness.records.schema import PASSES
+from harness.records.store import Record, Run
+
+GROUP = ["layer", "dims", "dtype", "device", "threads"]
+CASE = [*GROUP, "pass", "strategy"]
+
+NOISY_SHARE = 0.25
+"""A case is noisy when more than this share of its samples was preempted or lost the processor."""
+
+
+@dataclass(frozen=True)
+class LaunchSamples:
+    """One arm in one launch: seconds a call for each round, and what disturbed them."""
+
+    seconds: np.ndarray[Any, np.dtype[np.float64]]
+    flags: frozenset[str]
+
+    @property
+    def median(self) -> float:
+        """Seconds a call."""
+        return float(np.median(self.seconds))
+
+
+def rows_of(frame: pd.DataFrame) -> Iterator[SimpleNamespace]:
+    """Rows with columns as attributes; ``pass`` is spelled ``passed``."""
+    for row in frame.to_dict("records"):
+        yield SimpleNamespace(**{"passed" if key == "pass" else str(key): value for key, value in row.items()})
+
+
+def size(dims: str) -> int:
+    """Product of the dims, for axes and sorting."""
+    return math.prod(int(pair.split("=")[1]) for pair in dims.split(","))
+
+
+def timing(run: Run) -> pd.DataFrame:
+    """One row for each planned case (group × pass × strategy), measured or not.
+
+    Columns: the case; ``status`` and ``reason``; ``latency`` (seconds a call, median over all rounds of all launches;
+    machines wander, so compare strategies by the paired ratio, not by these); ``ratio``, ``ratio_low``, ``ratio_high``
+    (time over the baseline's time); ``verdict``; ``launches``; ``rounds``; ``margin`` (half-width of the tie band, as
+    a ratio − 1); ``noise`` (the baseline against itself, a ratio too); ``flags``.
+    """
+    header = run.of("run")[0]
+    baseline = header["wanted"]["baseline"]
+    arms = _arms(run.of("samples"))
+    names = _strategies(run)
+    rows = []
+    for group in header.get("groups", []):
+        key = tuple(group[k] for k in GROUP)
+        for passed in header["passes"]:
+            found = arms.get((*key, passed), {}) or _derived(arms, key, passed)
+            rows += _group_rows(run, key, passed, found, names.get(group["layer"], []), baseline)
+    frame = pd.DataFrame(rows, columns=[*CASE, *_TIMING])
+    frame["order"] = frame["pass"].map(PASSES.index) if len(frame) else []
+    return frame
+
+
+_TIMING = [
+    "status", "reason", "latency", "ratio", "ratio_low", "ratio_high", "verdict", "launches", "rounds", "margin",
+    "noise", "flags",
+]  # fmt: skip
+
+Launches = dict[int, LaunchSamples]
+Arms = dict[tuple[Any, ...], dict[tuple[str, bool], Launches]]
+
+
+def _arms(records: Iterable[Record]) -> Arms:
+    arms: Arms = {}
+    for r in records:
+        key = (*(r[k] for k in GROUP), r["pass"])
+        seconds = np.asarray(r["seconds"], dtype=float) / r["calls"]
+        sample = LaunchSamples(seconds, frozenset(_flags(r)))
+        arms.setdefault(key, {}).setdefault((r["strategy"], r["again"]), {})[r["launch"]] = sample
+    return arms
+
+
+def _flags(r: Record) -> Iterable[str]:
+    if not r["steady"]:
+        yield "no_steady_state"
+    lost = np.asarray(r["cpu_seconds"]) < 0.9 * np.asarray(r["wall_seconds"]) if r["device"] == "cpu" else np.zeros(1)
+    disturbed = (np.asarray(r["switches"]) > 0) | lost.astype(bool)
+    if disturbed.mean() > NOISY_SHARE:
+        yield "noisy"
+    if r["device"] == "cpu" and max(r["faults"]) - min(r["faults"]) > r["calls"]:
+        yield "page_faults"
+
+
+def _derived(arms: Arms, key: tuple[Any, ...], passed: str) -> dict[tuple[str, bool], Launches]:
+    """A CUDA backward, which cannot be timed by itself: forward_backward − forward, launch by launch."""
+    if passed != "backward":
+        return {}
+    forward, both = arms.get((*key, "forward"), {}), arms.get((*key, "forward_backward"), {})
+    found: dict[tuple[str, bool], Launches] = {}
+    for arm in forward.keys() & both.keys():
+        for launch in forward[arm].keys() & both[arm].keys():
+            seconds = both[arm][launch].median - forward[arm][launch].median
+            flags = forward[arm][launch].flags | both[arm][launch].flags | {"derived"}
+            if seconds > 0:
+                found.setdefault(arm, {})[launch] = LaunchSamples(np.array([seconds]), flags)
+    return found
+
+
+def _strategies(run: Run) -> dict[str, list[str]]:
+    """Names by layer, those that were wanted, in order of simplicity."""
+    wanted = run.of("run")[0]["wanted"]
+    chosen = {*wanted["strategies"], wanted["baseline"]}
+    facts = sorted(run.of("strategy"), key=lambda r: (r["simplicity"], r["strategy"]))
+    names: dict[str, list[str]] = {}
+    for r in facts:
+        if r["strategy"] in chosen:
+            names.setdefault(r["layer"], []).append(r["strategy"])
+    return names
+
+
+def _group_rows(
+    run: Run,
+    key: tuple[Any, ...],
+    passed: str,
+    arms: dict[tuple[str, bool], Launches],
+    names: list[str],
+    baseline: str,
+) -> list[list[Any]]:
+    device = key[3]
+    base = arms.get((baseline, False), {})
+    noise = _compare(arms.get((baseline, True), {}), base, 1)
+    band = margin(device, noise)
+    comparisons = sum(1 for strategy, again in arms if not again and strategy != baseline)
+    rows = []
+    for name in names:
+        own = arms.get((name, False), {})
+        status, reason = _status(run, key, name, bool(own))
+        row: list[Any] = [*key, passed, name, status, reason]
+        if status != "ok":
+            rows.append([*row, *[math.nan] * 4, "", 0, 0, math.nan, math.nan, ""])
+            continue
+        latency = float(np.median(np.concatenate([s.seconds for s in own.values()])))
+        rounds = sum(len(s.seconds) for s in own.values())
+        flags = " ".join(_in_most(own))
+        found = _compare(own, base, comparisons) if name != baseline else None
+        if name == baseline:
+            ratios, word = [1.0, math.nan, math.nan], "baseline"
+        elif found is None:
+            ratios, word = [math.nan] * 3, "no baseline"
+        else:
+            ratios = [math.exp(x) for x in (found.theta, found.low, found.high)]
+            word = verdict(found, band)
+        shown = math.nan if noise is None else math.exp(noise.theta)
+        rows.append([*row, latency, *ratios, word, len(own), rounds, math.expm1(band), shown, flags])
+    return rows
+
+
+def _in_most(own: Launches) -> list[str]:
+    """Flags that at least half of the launches carry."""
+    counts = Counter(flag for sample in own.values() for flag in sample.flags)
+    return sorted(flag for flag, n in counts.items() if 2 * n >= len(own))
+
+
+def _compare(own: Launches, base: Launches, comparisons: int) -> Interval | None:
+    """Paired by launch and round; a launch where the numbers of rounds differ (derived passes) is paired by median."""
+    differences = []
+    for launch in sorted(own.keys() & base.keys()):
+        t, b = own[launch].seconds, base[launch].seconds
+        differences.append(float(np.median(np.log(t / b)) if len(t) == len(b) else np.log(np.median(t) / np.median(b))))
+    return interval(differences, comparisons) if differences else None
+
+
+def _status(run: Run, key: tuple[Any, ...], strategy: str, measured: bool) -> tuple[str, str]:
+    """The most telling status that concerns a case: what went wrong at it, then what kept it from being measured."""
+    layer, dims, dtype, device, threads = key
+    mine = [
+        r
+        for r in run.of("status")
+        if r["layer"] == layer
+        and r["strategy"] in (strategy, "")
+        and r["device"] in (device, "")
+        and (not r["dims"] or (r["dims"], r["dtype"], r["threads"]) == (dims, dtype, threads))
+        and r["stage"] not in ("memory", "first_call")
+    ]
+    if measured:
+        mine = [r for r in mine if r["stage"].startswith("time")]
+    if mine:
+        return mine[-1]["status"], mine[-1]["reason"]
+    return ("ok", "") if measured else ("skipped", "the run ended before it was measured")
+
+
+def checks(run: Run) -> pd.DataFrame:
+    """One row for each check: case, tensor, error, bound, the reference's own error, result."""
+    frame = pd.DataFrame(run.of("check"))
+    return frame.drop(columns=["kind", "cell", "attempt"], errors="ignore")
+
+
+def correctness(run: Run) -> pd.DataFrame:
+    """The worst (error ÷ bound) of each strategy × dtype × tensor, beside the reference's own."""
+    frame = checks(run)
+    if frame.empty:
+        return pd.DataFrame(columns=["layer", "strategy", "dtype", "tensor", "worst", "reference", "checks", "result"])
+    values = frame[frame["check"] == "values"].copy()
+    for column in ("error", "bound", "reference_error"):
+        values[column] = pd.to_numeric(values[column])
+    bound = values["bound"].where(values["bound"] > 0)
+    values["worst"] = (values["error"] / bound).fillna(0.0)
+    values["reference"] = (values["reference_error"] / bound).fillna(0.0)
+    values["wrong"] = values["result"] != "ok"
+    by = values.groupby(["layer", "strategy", "dtype", "tensor"], sort=False)
+    found = by.agg(
+        worst=("worst", "max"),
+        reference=("reference", "max"),
+        checks=("worst", "size"),
+        wrong=("wrong", "any"),
+    )
+    found["result"] = found.pop("wrong").map({True: "wrong", False: "ok"})
+    return found.reset_index()
+
+
+def gate(run: Run) -> pd.DataFrame:
+    """One row a strategy: checks passed, worst error ÷ bound, training, result and reason."""
+    worst = correctness(run).groupby(["layer", "strategy"])["worst"].max()
+    counts = Counter((r["layer"], r["strategy"]) for r in run.of("check"))
+    trained = {(r["layer"], r["strategy"]): r for r in run.of("training")}
+    rows = []
+    for layer, names in _strategies(run).items():
+        if layer not in run.of("run")[0]["wanted"]["layers"]:
+            continue
+        for name in names:
+            mine = [r for r in run.of("status") if (r["layer"], r["strategy"]) == (layer, name) and not r["dims"]]
+            statuses = [r for r in mine if r["stage"] in ("plan", "gate", "describe")]
+            key = (layer, name)
+            result = statuses[-1]["status"] if statuses else "ok" if key in trained else "not_run"
+            reason = statuses[-1]["reason"] if statuses else ""
+            loss = trained[key]["final_loss"] if key in trained else math.nan
+            rows.append([layer, name, counts[key], worst.get(key, math.nan), loss, result, reason])
+    return pd.DataFrame(rows, columns=["layer", "strategy", "checks", "worst", "final_loss", "result", "reason"])
+
+
+def training(run: Run) -> pd.DataFrame:
+    """One row a strategy: steps, losses (a list), final loss, target and naive loss, error, bound, result."""
+    frame = pd.DataFrame(run.of("training"))
+    if frame.empty:
+        return frame
+    facts = pd.DataFrame(run.of("layer"))[["layer", "task_title", "task_naive", "naive_loss", "target_loss"]]
+    return frame.merge(facts, on="layer", how="left")
+
+
+def memory(run: Run) -> pd.DataFrame:
+    """One row for each group × strategy, in bytes above parameters and inputs."""
+    return pd.DataFrame(
+        run.of("memory"),
+        columns=[*GROUP, "strategy", "saved", "forward_peak", "backward_peak", "step_peak", "left"],
+    )
+
+
+def first_calls(run: Run) -> pd.DataFrame:
+    """One row for each group × strategy: seconds of the first call, cold, and cached (median over launches)."""
+    frame = pd.DataFrame(run.of("first_call"), columns=[*GROUP, "strategy", "launch", "cold", "seconds"])
+    if frame.empty:
+        return pd.DataFrame(columns=[*GROUP, "strategy", "cold", "cached"])
+    frame["cold"] = frame["cold"].map({True: "cold", False: "cached"})
+    wide = frame.pivot_table(index=[*GROUP, "strategy"], columns="cold", values="seconds", aggfunc="median", sort=False)
+    return wide.reindex(columns=["cold", "cached"]).reset_index()
+
+
+def styles(run: Run) -> dict[str, dict[str, str | None]]:
+    """Colour, marker and dash as strategies state them, by name."""
+    return {r["strategy"]: {k: r[k] for k in ("color", "marker", "dash")} for r in run.of("strategy")}

@@ -1,0 +1,278 @@
+"""The command line: one short function a command.
+
+Exit codes: 0 fine · 1 a check failed · 2 bad usage or input · 4 nothing ran · 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Which way should I implement this layer? Check that strategies agree, then measure them.",
+)
+
+OURS = "implementations"
+FAILED, USAGE, NOTHING_RAN, INTERRUPTED = 1, 2, 4, 130
+
+
+class ProfileName(StrEnum):
+    """Names of the profiles."""
+
+    quick = "quick"
+    default = "default"
+    full = "full"
+
+
+Layers = Annotated[list[str] | None, typer.Option("--layer", help="Only this layer; repeatable.")]
+Strategies = Annotated[
+    list[str] | None, typer.Option("--strategy", help="Only this strategy (and the baseline); repeatable.")
+]
+Devices = Annotated[
+    list[str] | None,
+    typer.Option("--device", help="cpu or cuda; repeatable. Default: cuda where there is one."),
+]
+Dtypes = Annotated[
+    list[str] | None,
+    typer.Option("--dtype", help="float32, bfloat16, …; repeatable. Default: the profile's."),
+]
+Threads = Annotated[
+    list[int] | None,
+    typer.Option("--threads", help="CPU threads, an axis of its own; repeatable. Default: 1."),
+]
+From = Annotated[
+    list[str] | None,
+    typer.Option("--from", help="More layers or strategies: a package or a folder; repeatable."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON on standard output.")]
+Out = Annotated[Path | None, typer.Option("--out", help="The run's folder. Default: one under results/.")]
+Timeout = Annotated[
+    float, typer.Option(help="Seconds without a sign of life after which a strategy is given up.", min=1)
+]
+Seed = Annotated[int, typer.Option(help="Of all random values.", min=0)]
+ProfileOption = Annotated[ProfileName, typer.Option("--profile", help="How much is measured.")]
+
+
+def fail(message: str, code: int = USAGE) -> typer.Exit:
+    """One clear line on standard error, and the exit that goes with it."""
+    typer.echo(f"layerbench: {message}", err=True)
+    return typer.Exit(code)
+
+
+@contextmanager
+def clear_errors(resume: str = "") -> Iterator[None]:
+    """Turn what a user can mend into one line and the documented exit code."""
+    from harness.layers.discover import SourceError
+    from harness.records.store import StoreError
+    from harness.run.conductor import WorkerError
+    from harness.run.plan import UsageError
+
+    try:
+        yield
+    except (SourceError, StoreError, UsageError) as error:
+        raise fail(str(error)) from None
+    except WorkerError as error:
+        raise fail(str(error), FAILED) from None
+    except KeyboardInterrupt:
+        raise fail(f"interrupted; finished cells are kept{resume}", INTERRUPTED) from None
+
+
+@app.command("list", epilog="Example: layerbench list --json")
+def list_(more: From = None, as_json: Json = False) -> None:
+    """Name the layers and strategies that there are, without running any."""
+    from harness.layers.discover import scan
+
+    with clear_errors():
+        entries = scan([OURS, *(more or [])])
+    if as_json:
+        layers: dict[str, dict[str, Any]] = {}
+        for e in entries:
+            found = layers.setdefault(e.layer, {"summary": "", "strategies": {}})
+            if e.strategy is None:
+                found["summary"] = e.summary
+            else:
+                found["strategies"][e.strategy] = e.summary
+        typer.echo(json.dumps(layers, indent=2, ensure_ascii=False))
+        return
+    for e in entries:
+        typer.echo(f"{e.layer}: {e.summary}" if e.strategy is None else f"  {e.strategy:<12} {e.summary}")
+
+
+@app.command(epilog="Example: layerbench verify --layer affine --strategy function")
+def verify(
+    layer: Layers = None,
+    strategy: Strategies = None,
+    device: Devices = None,
+    more: From = None,
+    out: Out = None,
+    seed: Seed = 0,
+    timeout: Timeout = 180,
+    as_json: Json = False,
+) -> None:
+    """Check outputs, gradients, kernels and training of each strategy. Exit code 1 if anything is wrong."""
+    import tempfile
+
+    from harness.analyse import frames
+    from harness.records.store import read
+    from harness.report import tables
+    from harness.run.bench import Settings, execute
+    from harness.run.plan import Wanted
+
+    wanted = Wanted("quick", tuple(layer or ()), tuple(strategy or ()), tuple(device or ()), seed=seed)
+    with tempfile.TemporaryDirectory(prefix="layerbench-") as scratch, clear_errors():
+        settings = Settings((OURS, *(more or ())), out or Path(scratch) / "verify", timeout=timeout, measure=False)
+        outcome = execute(wanted, settings, lambda *_: Path())
+        run = read(outcome.folder)
+    gate = frames.gate(run)
+    gate = gate[gate["strategy"].isin(strategy)] if strategy else gate
+    if as_json:
+        answer = {"gate": _rows(gate), "checks": _rows(frames.checks(run)), "training": run.of("training")}
+        typer.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+    else:
+        typer.echo(tables.gate(gate).to_markdown(index=False, disable_numparse=True))
+    _exit_by(gate, bool(len(gate)))
+
+
+@app.command(epilog="Example: layerbench bench --profile quick --layer affine --out /tmp/run")
+def bench(
+    profile: ProfileOption = ProfileName.default,
+    layer: Layers = None,
+    strategy: Strategies = None,
+    device: Devices = None,
+    dtype: Dtypes = None,
+    threads: Threads = None,
+    baseline: Annotated[str, typer.Option(help="The strategy that the others are compared with.")] = "autograd",
+    launches: Annotated[int | None, typer.Option(help="Fresh processes per group. Default: the profile's.")] = None,
+    more: From = None,
+    out: Out = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    budget: Annotated[str | None, typer.Option(help="End cleanly within this time, such as 8m or 90s.")] = None,
+    seed: Seed = 0,
+    timeout: Timeout = 180,
+    as_json: Json = False,
+) -> None:
+    """Check, then measure, then write tables and plots. Exit code 0 when the measuring is done and the gate passed."""
+    from harness.run.bench import Settings, execute
+    from harness.run.plan import Wanted
+
+    if resume and out is None:
+        raise fail("--resume needs --out FOLDER, the run to go on with")
+    chosen = (
+        tuple(layer or ()),
+        tuple(strategy or ()),
+        tuple(device or ()),
+        tuple(dtype or ()),
+        tuple(threads or ()),
+    )
+    wanted = Wanted(profile.value, *chosen, baseline, launches, seed)
+    settings = Settings((OURS, *(more or ())), out, resume, _seconds(budget), timeout)
+    where: list[Path] = [out] if out else []
+
+    def label(environment: dict[str, Any], profile: str) -> Path:
+        where.append(_free_folder(environment, profile))
+        return where[0]
+
+    with clear_errors(), _how_to_resume(where):
+        outcome = execute(wanted, settings, label)
+    measured = _report(outcome.folder, as_json)
+    if not measured:
+        raise fail("nothing was measured", FAILED if outcome.failures else NOTHING_RAN)
+    if outcome.failures:
+        raise typer.Exit(FAILED)
+
+
+@app.command(epilog="Example: layerbench report results/amd-epyc-2-cores/2026-11-22-default")
+def report(run: Annotated[Path, typer.Argument(help="The folder of a run.")], as_json: Json = False) -> None:
+    """Make the tables and plots of a run again, from its records alone."""
+    with clear_errors():
+        _report(run, as_json)
+
+
+def _report(folder: Path, as_json: bool) -> int:
+    """Tables, plots, and the verdicts on the terminal; the number of measured cases."""
+    from harness.analyse import frames
+    from harness.records.store import StoreError, read
+    from harness.report import plots, tables
+
+    run = read(folder)
+    for warning in run.warnings:
+        typer.echo(f"layerbench: {warning}", err=True)
+    try:
+        tables.write_all(run, folder / "tables")
+        plots.write_all(run, folder / "plots")
+    except OSError as error:
+        raise StoreError(f"cannot write to {folder}: {error.strerror}") from None
+    timing = frames.timing(run)
+    if as_json:
+        answer = {
+            "folder": str(folder),
+            "timing": _rows(timing.drop(columns="order")),
+            "gate": _rows(frames.gate(run)),
+        }
+        typer.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+    else:
+        for name, rows in timing.groupby("layer", sort=False):
+            typer.echo(f"\n{name}\n{tables.main(rows).to_markdown(index=False, disable_numparse=True)}")
+        typer.echo(f"\ntables: {folder / 'tables'}\nplots:  {folder / 'plots'}")
+    return int((timing["status"] == "ok").sum())
+
+
+def _rows(frame: Any) -> Any:
+    """A frame as JSON rows; NaN becomes null."""
+    return json.loads(frame.to_json(orient="records"))
+
+
+def _exit_by(gate: Any, ran: bool) -> None:
+    wrong = ~gate["result"].isin(["ok", "unsupported", "skipped"])
+    if wrong.any():
+        raise typer.Exit(FAILED)
+    if not ran or not (gate["result"] == "ok").any():
+        raise fail("nothing was checked", NOTHING_RAN)
+
+
+def _seconds(budget: str | None) -> float | None:
+    if budget is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", budget)
+    if not found or float(found[1]) == 0:
+        raise fail(f"--budget {budget}: give a time such as 90s, 8m or 1h")
+    return float(found[1]) * {"s": 1, "m": 60, "h": 3600, "": 60}[found[2]]
+
+
+def _free_folder(environment: dict[str, Any], profile: str) -> Path:
+    """A folder under results/ for this machine and day that nobody has used."""
+    from harness.records.environment import machine_label
+
+    stem = Path("results") / machine_label(environment) / f"{time.strftime('%Y-%m-%d')}-{profile}"
+    return next(
+        folder
+        for n in range(1, 10_000)
+        if not (folder := stem if n == 1 else stem.with_name(f"{stem.name}-{n}")).exists()
+    )
+
+
+@contextmanager
+def _how_to_resume(where: list[Path]) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        hint = f"; go on with: layerbench bench --resume --out {where[0]}" if where else ""
+        raise fail(f"interrupted; finished cells are kept{hint}", INTERRUPTED) from None
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="layerbench" if not sys.argv[0].endswith("__main__.py") else "python -m harness")

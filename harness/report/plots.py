@@ -1,0 +1,303 @@
+"""Plots of a run: SVG that regenerates byte for byte (fixed salt, no date) and PNG, from the same frames as the tables.
+
+Every strategy keeps its colour (Okabe–Ito), marker and dash in all of them; what was not measured is named in grey.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from harness.analyse import frames
+from harness.records.store import Run
+
+SPARE = ("#56B4E9", "#F0E442", "#999999", "#661100")
+MARKERS, DASHES = ("P", "p", "h", "*"), ("-", "--", "-.", ":")
+GREY = "#777777"
+RC = {
+    "svg.hashsalt": "layerbench",
+    "font.family": "DejaVu Sans",
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "legend.fontsize": 7,
+    "figure.constrained_layout.use": True,
+}
+Styles = dict[str, dict[str, Any]]
+
+
+def write_all(run: Run, folder: Path) -> list[Path]:
+    """Draw every plot of a run as SVG and PNG; returns the paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    timing, memory, training = frames.timing(run), frames.memory(run), frames.training(run)
+    styles = complete(frames.styles(run))
+    machine = _machine(run)
+    written: list[Path] = []
+    with mpl.rc_context(RC):
+        for layer, rows in timing.groupby("layer", sort=False):
+            written += _save(speed_ups(rows, styles, f"{layer} · {machine}"), folder / f"speedup-{layer}")
+            written += _save(latencies(rows, styles, f"{layer} · {machine}"), folder / f"latency-{layer}")
+        for layer, rows in memory.groupby("layer", sort=False):
+            written += _save(memories(rows, styles, f"{layer} · {machine}"), folder / f"memory-{layer}")
+        for layer, rows in training.groupby("layer", sort=False) if not training.empty else []:
+            written += _save(curves(rows, styles, f"{layer} · {machine}"), folder / f"training-{layer}")
+    return written
+
+
+def complete(stated: dict[str, dict[str, str | None]]) -> Styles:
+    """Styles for all strategies: what they state, and spare ones, in the order of names, for those that state none."""
+    plain = sorted(name for name, style in stated.items() if not style["color"])
+    spare = {
+        name: {"color": SPARE[i % 4], "marker": MARKERS[i % 4], "dash": DASHES[i % 4]} for i, name in enumerate(plain)
+    }
+    return {name: spare.get(name, style) for name, style in stated.items()}
+
+
+def _machine(run: Run) -> str:
+    facts = run.of("environment")[0] if run.of("environment") else {}
+    chip = facts.get("gpu") or facts.get("cpu") or "unknown machine"
+    return f"{chip} · torch {facts.get('torch', '?')}"
+
+
+def _save(figure: Figure, stem: Path) -> list[Path]:
+    svg, png = stem.with_suffix(".svg"), stem.with_suffix(".png")
+    figure.savefig(svg, metadata={"Date": None, "Creator": None})
+    figure.savefig(png, dpi=160, metadata={"Software": None})
+    return [svg, png]
+
+
+def _group_title(row: SimpleNamespace) -> str:
+    return f"{row.dims.replace(',', ' ')} · {row.dtype} · {row.device}{_threads(row)}"
+
+
+def _threads(row: SimpleNamespace) -> str:
+    return f" · {row.threads} thread{'s' if row.threads > 1 else ''}" if row.device == "cpu" else ""
+
+
+def speed_ups(timing: pd.DataFrame, styles: Styles, title: str) -> Figure:
+    """Baseline time ÷ strategy time with its interval, a panel for each group × pass; the tie band is shaded."""
+    groups = list(timing.groupby(frames.GROUP, sort=False))
+    passes = list(dict.fromkeys(timing.sort_values("order")["pass"]))
+    names = list(dict.fromkeys(timing["strategy"]))
+    low, high = _limits(timing)
+    figure = Figure(figsize=(1.2 + 2.6 * len(passes), 0.9 + len(groups) * (0.45 + 0.2 * len(names))))
+    panels = figure.subplots(len(groups), len(passes), squeeze=False, sharex=True, sharey=True)
+    for line, (_, group) in zip(panels, groups, strict=True):
+        for axes, passed in zip(line, passes, strict=True):
+            rows = group[group["pass"] == passed]
+            _speed_up_panel(axes, rows, names, styles)
+            axes.set_title(passed.replace("_", " + "), loc="left")
+        line[0].set_title(f"{_group_title(next(frames.rows_of(group)))}\n{passes[0].replace('_', ' + ')}", loc="left")
+    for axes in panels[-1]:
+        axes.set_xlabel("speed-up over the baseline (×)")
+    panels[0][0].set_xscale("log")
+    panels[0][0].set_xlim(low, high)
+    panels[0][0].set_yticks(range(len(names)), names)
+    panels[0][0].set_ylim(len(names) - 0.4, -0.6)
+    for axes in panels.flat:
+        _plain_ticks(axes.xaxis)
+    count = _count(timing)
+    figure.suptitle(
+        f"Speed-up over {_baseline(timing)}, {title}\n95 % intervals, simultaneous in a group; tie band grey; {count}",
+        fontsize=8.5, x=0.01, ha="left",
+    )  # fmt: skip
+    return figure
+
+
+def _count(timing: pd.DataFrame) -> str:
+    n = sorted(set(timing.loc[timing["status"] == "ok", "launches"]))
+    return f"n = {'–'.join(str(x) for x in dict.fromkeys((n[0], n[-1])))} launches" if n else "nothing measured"
+
+
+def _plain_ticks(axis: Axis) -> None:
+    """Ticks of a logarithmic axis as plain numbers, dense enough for a range of less than a decade."""
+    axis.set_major_locator(LogLocator(10, (1, 1.5, 2, 3, 5, 7)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _baseline(timing: pd.DataFrame) -> str:
+    found = timing.loc[timing["verdict"] == "baseline", "strategy"]
+    return str(found.iloc[0]) if len(found) else "the baseline"
+
+
+def _limits(timing: pd.DataFrame) -> tuple[float, float]:
+    values = 1 / timing[["ratio", "ratio_low", "ratio_high"]].to_numpy(dtype=float).ravel()
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return 0.5, 2.0
+    return min(0.8, float(values.min()) / 1.1), max(1.25, float(values.max()) * 1.1)
+
+
+def _speed_up_panel(axes: Axes, rows: pd.DataFrame, names: list[str], styles: Styles) -> None:
+    axes.axvline(1.0, color="black", linewidth=0.8)
+    bands = rows["margin"].dropna()
+    if len(bands):
+        axes.axvspan(1 / (1 + bands.max()), 1 + bands.max(), color="#dddddd", alpha=0.6, linewidth=0)
+    for row in frames.rows_of(rows):
+        y, style = names.index(row.strategy), styles[row.strategy]
+        if row.status != "ok" or np.isnan(row.ratio):
+            text = row.status if row.status != "ok" else "no baseline"
+            axes.text(
+                0.02,
+                y,
+                text.replace("_", " "),
+                color=GREY,
+                va="center",
+                fontsize=7,
+                transform=axes.get_yaxis_transform(),
+            )
+            continue
+        if not np.isnan(row.ratio_low):
+            axes.plot([1 / row.ratio_high, 1 / row.ratio_low], [y, y], color=style["color"], linewidth=1.6)
+        axes.plot(1 / row.ratio, y, marker=style["marker"], color=style["color"], markersize=4.5, linestyle="")
+
+
+def latencies(timing: pd.DataFrame, styles: Styles, title: str) -> Figure:
+    """Time against size on log-log axes, a panel for each device × dtype × threads and pass."""
+    keys = ["device", "dtype", "threads"]
+    series = list(timing.groupby(keys, sort=False))
+    passes = list(dict.fromkeys(timing.sort_values("order")["pass"]))
+    figure = Figure(figsize=(1.4 + 2.6 * len(passes), 0.9 + 2.1 * len(series)))
+    panels = figure.subplots(len(series), len(passes), squeeze=False)
+    for line, (_, rows) in zip(panels, series, strict=True):
+        for axes, passed in zip(line, passes, strict=True):
+            for name, own in rows[rows["pass"] == passed].groupby("strategy", sort=False):
+                _latency_line(axes, own[own["status"] == "ok"], styles[str(name)], str(name))
+            axes.set_xscale("log")
+            axes.set_yscale("log")
+            _plain_ticks(axes.yaxis)
+            low, high = axes.get_ylim()
+            axes.set_ylim(min(low, high / 3), max(high, low * 3))
+            axes.set_title(f"{passed.replace('_', ' + ')}", loc="left")
+            axes.set_xlabel(f"size ({_size_name(rows)})")
+        first = next(frames.rows_of(rows))
+        where = f"{first.device} · {first.dtype}{_threads(first)}"
+            f" · {threads} thread{'s' if int(threads) > 1 else ''}" if device == "cpu" else ""
+        )
+        line[0].set_title(f"{where}\n{passes[0].replace('_', ' + ')}", loc="left")
+        line[0].set_ylabel("time for one call (µs)")
+    handles, labels = _legend(panels.flat)
+    figure.legend(handles, labels, loc="outside right upper")
+    figure.suptitle(f"Time against size, {title}\nmedian over launches", fontsize=8.5, x=0.01, ha="left")
+    return figure
+
+
+def _size_name(rows: pd.DataFrame) -> str:
+    return "·".join(pair.split("=")[0] for pair in str(rows["dims"].iloc[0]).split(","))
+
+
+def _latency_line(axes: Axes, rows: pd.DataFrame, style: dict[str, Any], name: str) -> None:
+    if rows.empty:
+        return
+    points = sorted((frames.size(row.dims), 1e6 * row.latency) for row in frames.rows_of(rows))
+    x, y = zip(*points, strict=True)
+    axes.plot(
+        x,
+        y,
+        label=name,
+        color=style["color"],
+        marker=style["marker"],
+        linestyle=style["dash"],
+        markersize=4,
+        linewidth=1.2,
+    )
+
+
+def _legend(panels: Iterable[Axes]) -> tuple[list[Any], list[str]]:
+    found: dict[str, Any] = {}
+    for axes in panels:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    return list(found.values()), list(found)
+
+
+def memories(memory: pd.DataFrame, styles: Styles, title: str) -> Figure:
+    """Bytes above parameters and inputs, bars from zero, a row for each group."""
+    groups = list(memory.groupby(frames.GROUP, sort=False))
+    columns = {
+        "saved": "saved for backward",
+        "forward_peak": "peak of forward",
+        "backward_peak": "peak of backward",
+        "step_peak": "peak of a step",
+    }
+    names = list(dict.fromkeys(memory["strategy"]))
+    figure = Figure(figsize=(1.2 + 1.9 * len(columns), 0.9 + len(groups) * (0.5 + 0.2 * len(names))))
+    panels = figure.subplots(len(groups), len(columns), squeeze=False, sharey=True, sharex="row")
+    for line, (_, rows) in zip(panels, groups, strict=True):
+        largest = float(rows[list(columns)].to_numpy().max())
+        unit, divisor = ("MiB", 2**20) if largest >= 2**20 else ("KiB", 2**10)
+        for axes, (column, what) in zip(line, columns.items(), strict=True):
+            for row in frames.rows_of(rows):
+                value = getattr(row, column) / divisor
+                y = names.index(row.strategy)
+                axes.barh(y, value, color=styles[row.strategy]["color"], height=0.7)
+                axes.text(value, y, f" {value:.4g}", va="center", fontsize=6.5)
+            axes.set_title(what, loc="left")
+            axes.set_xlabel(unit)
+            axes.set_xlim(0, 1.35 * largest / divisor)
+        line[0].set_title(f"{_group_title(next(frames.rows_of(rows)))}\n{columns['saved']}", loc="left")
+    panels[0][0].set_yticks(range(len(names)), names)
+    panels[0][0].set_ylim(len(names) - 0.5, -0.5)
+    figure.suptitle(
+        f"Memory above parameters and inputs, {title}\nexact bytes of torch's allocator, one call",
+        fontsize=8.5,
+        x=0.01,
+        ha="left",
+    )
+    return figure
+
+
+def curves(training: pd.DataFrame, styles: Styles, title: str) -> Figure:
+    """Loss against step with the naive forecast and the target; below, the distance from the float64 oracle's curve."""
+    figure = Figure(figsize=(5.6, 5.0))
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
+    first = next(frames.rows_of(training))
+    for i, row in enumerate(frames.rows_of(training)):
+        style = styles[row.strategy]
+        losses, oracle = np.asarray(row.losses, dtype=float), np.asarray(row.oracle_losses, dtype=float)
+        look = {"color": style["color"], "linestyle": style["dash"], "marker": style["marker"], "markersize": 3.5,
+                "markevery": (i, 8), "linewidth": 1.1}  # fmt: skip
+        upper.plot(losses, label=row.strategy, **look)
+        lower.plot(np.maximum(np.abs(losses / oracle - 1), 1e-9), **look)
+    upper.axhline(first.naive_loss, color=GREY, linewidth=0.9, linestyle="--")
+    upper.annotate(
+        f"naive forecast: {first.task_naive}",
+        (first.steps, first.naive_loss),
+        ha="right",
+        va="bottom",
+        fontsize=7,
+        color=GREY,
+    )
+    upper.axhline(first.target_loss, color=GREY, linewidth=0.9, linestyle=":")
+    upper.annotate("target", (0, first.target_loss), ha="left", va="top", fontsize=7, color=GREY)
+    upper.set_yscale("log")
+    _plain_ticks(upper.yaxis)
+    upper.set_ylabel("loss")
+    lower.set_yscale("log")
+    lower.set_ylabel("|loss ÷ oracle − 1|")
+    lower.set_xlabel("step")
+    upper.legend(loc="upper right", ncols=2)
+    where = f"{first.dtype} · {first.device} · {first.steps} steps of SGD"
+    starts = f"{training['starts'].min()}–{training['starts'].max()} starts checked, the first is drawn"
+    figure.suptitle(
+        f"Training, {title}\n{first.task_title}\n{where} · {starts}",
+        fontsize=8.5, x=0.01, ha="left",
+    )  # fmt: skip
+    return figure

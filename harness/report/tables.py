@@ -1,0 +1,212 @@
+"""Tables for people (Markdown) and for programs (CSV), from the same frames; one unit a table.
+
+Markdown is for reading: numbers are rounded to what their interval supports. CSV keeps every digit.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from harness.analyse import frames
+from harness.records.store import Run
+
+
+def write_all(run: Run, folder: Path) -> list[Path]:
+    """Write every table of a run as Markdown and CSV; returns the paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    timing = frames.timing(run)
+    written = []
+    for layer, rows in timing.groupby("layer", sort=False):
+        written += _write(folder / f"timing-{layer}", rows.drop(columns="order"), main(rows))
+    for name, frame, shown in (
+        ("gate", frames.gate(run), gate(frames.gate(run))),
+        ("correctness", frames.correctness(run), correctness(frames.correctness(run))),
+        ("training", _without_curves(frames.training(run)), training(frames.training(run))),
+        ("memory", frames.memory(run), memory(frames.memory(run))),
+        ("first_call", frames.first_calls(run), first_call(frames.first_calls(run))),
+        ("environment", environment(run), environment(run)),
+    ):
+        if not shown.empty:
+            written += _write(folder / name, frame, shown)
+    return written
+
+
+def _without_curves(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.drop(columns=["kind", "cell", "attempt", "losses", "oracle_losses"], errors="ignore")
+
+
+def _write(stem: Path, frame: pd.DataFrame, shown: pd.DataFrame) -> list[Path]:
+    csv, markdown = stem.with_suffix(".csv"), stem.with_suffix(".md")
+    frame.to_csv(csv, index=False, lineterminator="\n")
+    text = shown.map(_cell).to_markdown(index=False, disable_numparse=True)
+    markdown.write_text(text + "\n", encoding="utf-8")
+    return [csv, markdown]
+
+
+def _cell(value: Any) -> str:
+    return str(value).replace("|", "\\|").replace("\n", " ")
+
+
+def decimals(half_width: float) -> int:
+    """Decimals that a number with this uncertainty supports: two of the uncertainty's digits, at most four."""
+    if not half_width > 0 or math.isinf(half_width):
+        return 2
+    return max(0, min(4, 1 - math.floor(math.log10(half_width))))
+
+
+def speed_up(ratio: float, low: float, high: float) -> str:
+    """Baseline time ÷ strategy time with its interval: ``1.78× (1.75–1.81)``; a ratio of times comes in."""
+    if math.isnan(ratio):
+        return "–"
+    if math.isnan(low):
+        return f"{1 / ratio:.2f}×"
+    d = decimals((1 / low - 1 / high) / 2)
+    return f"{1 / ratio:.{d}f}× ({1 / high:.{d}f}–{1 / low:.{d}f})"
+
+
+def threads_and_dims(row: Any) -> str:
+    """The size of a row, with the number of threads where there are several."""
+    return f"{row.dims}" + (f" · {row.threads} threads" if row.device == "cpu" and row.threads > 1 else "")
+
+
+def main(timing: pd.DataFrame) -> pd.DataFrame:
+    """The main table of a layer: one row a case, verdict in words, status of what was not measured."""
+    rows = []
+    for row in frames.rows_of(timing):
+        ok = row.status == "ok"
+        rows.append(
+            {
+                "size": threads_and_dims(row),
+                "dtype": row.dtype,
+                "device": row.device,
+                "pass": row.passed,
+                "strategy": row.strategy,
+                "time (µs)": f"{row.latency * 1e6:.4g}" if ok else "–",
+                "speed-up": speed_up(row.ratio, row.ratio_low, row.ratio_high) if ok else "–",
+                "verdict": _verdict(row),
+                "tie band": f"±{100 * row.margin:.1f} %" if ok else "–",
+                "n": row.launches if ok else "–",
+                "notes": row.flags.replace("_", " ") if ok else row.reason,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _verdict(row: Any) -> str:
+    if row.status != "ok":
+        return str(row.status).replace("_", " ")
+    if row.verdict == "inconclusive" and row.launches < 5:
+        return f"inconclusive: {row.launches} of 5 launches"
+    return str(row.verdict)
+
+
+def gate(frame: pd.DataFrame) -> pd.DataFrame:
+    """What passed the gate, and what did not and why."""
+    return pd.DataFrame(
+        {
+            "layer": frame["layer"],
+            "strategy": frame["strategy"],
+            "result": frame["result"].str.replace("_", " "),
+            "checks": frame["checks"],
+            "worst error ÷ bound": frame["worst"].map(_number),
+            "loss after training": frame["final_loss"].map(_number),
+            "reason": frame["reason"],
+        }
+    )
+
+
+def correctness(frame: pd.DataFrame) -> pd.DataFrame:
+    """Error against the float64 oracle as a share of its bound, beside the reference's own."""
+    return pd.DataFrame(
+        {
+            "layer": frame["layer"],
+            "strategy": frame["strategy"],
+            "dtype": frame["dtype"],
+            "tensor": frame["tensor"],
+            "error ÷ bound": frame["worst"].map(_number),
+            "reference's error ÷ bound": frame["reference"].map(_number),
+            "sizes": frame["checks"],
+            "result": frame["result"],
+        }
+    )
+
+
+def training(frame: pd.DataFrame) -> pd.DataFrame:
+    """Training on the layer's data: final loss, target, naive forecast, distance from the oracle's curve."""
+    if frame.empty:
+        return frame
+    return pd.DataFrame(
+        {
+            "layer": frame["layer"],
+            "strategy": frame["strategy"],
+            "steps": frame["steps"],
+            "starts": frame["starts"],
+            "final loss (worst start)": frame["final_loss"].map(_number),
+            "target": frame["target_loss"].map(_number),
+            "naive": frame["naive_loss"].map(_number),
+            "curve error ÷ bound": (frame["error"] / frame["bound"]).map(_number),
+            "result": frame["result"],
+        }
+    )
+
+
+def memory(frame: pd.DataFrame) -> pd.DataFrame:
+    """Bytes above parameters and inputs, in KiB."""
+    if frame.empty:
+        return frame
+    shown = pd.DataFrame(
+        {
+            "layer": frame["layer"],
+            "size": frame["dims"],
+            "dtype": frame["dtype"],
+            "strategy": frame["strategy"],
+        }
+    )
+    for column, title in (
+        ("saved", "saved for backward (KiB)"),
+        ("forward_peak", "peak of forward"),
+        ("backward_peak", "peak of backward"),
+        ("step_peak", "peak of a step"),
+        ("left", "left after"),
+    ):
+        shown[title] = (frame[column] / 1024).map(lambda kib: f"{kib:.6g}")
+    return shown
+
+
+def first_call(frame: pd.DataFrame) -> pd.DataFrame:
+    """Seconds of the first forward and backward, compilation included."""
+    if frame.empty:
+        return frame
+    return pd.DataFrame(
+        {
+            "layer": frame["layer"],
+            "size": [threads_and_dims(row) for row in frames.rows_of(frame)],
+            "dtype": frame["dtype"],
+            "strategy": frame["strategy"],
+            "cold (s)": frame["cold"].map(lambda s: "–" if math.isnan(s) else f"{s:.2f}"),
+            "caches filled (s)": frame["cached"].map(lambda s: "–" if math.isnan(s) else f"{s:.3f}"),
+        }
+    )
+
+
+def environment(run: Run) -> pd.DataFrame:
+    """Facts about the machine and the software; those that are not known say why."""
+    facts = dict(run.of("environment")[0]) if run.of("environment") else {}
+    unknown = facts.pop("unknown", {})
+    for key in ("kind", "cell", "attempt"):
+        facts.pop(key, None)
+    packages = facts.pop("packages", {}) or {}
+    facts |= {f"package {name}": packages[name] for name in packages if name.lower() in _PACKAGES}
+    rows = [[name, f"unknown ({unknown.get(name, 'no reason')})" if v is None else v] for name, v in facts.items()]
+    return pd.DataFrame(rows, columns=["fact", "value"])
+
+
+_PACKAGES = {"torch", "triton", "numpy", "scipy", "pandas", "matplotlib", "pytest-benchmark"}
+
+
+def _number(value: float) -> str:
+    return "–" if pd.isna(value) else f"{value:.3g}"

@@ -198,10 +198,16 @@ def _status(run: Run, key: tuple[Any, ...], strategy: str, measured: bool) -> tu
     return ("ok", "") if measured else ("skipped", "the run ended before it was measured")
 
 
+def _frame(run: Run, kind: str) -> pd.DataFrame:
+    """Records of a kind, strategies in order of simplicity whatever the order in which they came."""
+    place = {(layer, name): (layer, i) for layer, names in _strategies(run).items() for i, name in enumerate(names)}
+    records = sorted(run.of(kind), key=lambda r: place.get((r["layer"], r["strategy"]), (r["layer"], 99)))
+    return pd.DataFrame(records).drop(columns=["kind", "cell", "attempt"], errors="ignore")
+
+
 def checks(run: Run) -> pd.DataFrame:
     """One row for each check: case, tensor, error, bound, the reference's own error, result."""
-    frame = pd.DataFrame(run.of("check"))
-    return frame.drop(columns=["kind", "cell", "attempt"], errors="ignore")
+    return _frame(run, "check")
 
 
 def correctness(run: Run) -> pd.DataFrame:
@@ -249,7 +255,7 @@ def gate(run: Run) -> pd.DataFrame:
 
 def training(run: Run) -> pd.DataFrame:
     """One row a strategy: steps, losses (a list), final loss, target and naive loss, error, bound, result."""
-    frame = pd.DataFrame(run.of("training"))
+    frame = _frame(run, "training")
     if frame.empty:
         return frame
     facts = pd.DataFrame(run.of("layer"))[["layer", "task_title", "task_naive", "naive_loss", "target_loss"]]
@@ -258,15 +264,12 @@ def training(run: Run) -> pd.DataFrame:
 
 def memory(run: Run) -> pd.DataFrame:
     """One row for each group × strategy, in bytes above parameters and inputs."""
-    return pd.DataFrame(
-        run.of("memory"),
-        columns=[*GROUP, "strategy", "saved", "forward_peak", "backward_peak", "step_peak", "left"],
-    )
+    return _frame(run, "memory")
 
 
 def first_calls(run: Run) -> pd.DataFrame:
     """One row for each group × strategy: seconds of the first call, cold, and cached (median over launches)."""
-    frame = pd.DataFrame(run.of("first_call"), columns=[*GROUP, "strategy", "launch", "cold", "seconds"])
+    frame = _frame(run, "first_call")
     if frame.empty:
         return pd.DataFrame(columns=[*GROUP, "strategy", "cold", "cached"])
     frame["cold"] = frame["cold"].map({True: "cold", False: "cached"})

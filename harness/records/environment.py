@@ -46,7 +46,7 @@ def collect(torch: Any = None) -> dict[str, Any]:
         "commit": lambda: _git("rev-parse", "HEAD"),
         "dirty": lambda: bool(_git("status", "--porcelain", "--untracked-files=no")),
         "packages": _packages,
-        "variables": lambda: {k: v for k, v in sorted(os.environ.items()) if ENVIRONMENT_VARIABLES.search(k)},
+        "variables": _variables,
     }
     if torch is not None:
         facts |= _torch_facts(torch)
@@ -60,6 +60,12 @@ def collect(torch: Any = None) -> dict[str, Any]:
             reasons[name] = f"{type(error).__name__}: {error}".replace(str(Path.home()), "~")
     record["unknown"] = reasons
     return record
+
+
+def _variables() -> dict[str, str]:
+    """Those on the allow-list; of paths only that they are set, for they name users and machines."""
+    named = {k: v for k, v in sorted(os.environ.items()) if ENVIRONMENT_VARIABLES.search(k)}
+    return {k: "(a path)" if "/" in v else v for k, v in named.items()}
 
 
 def _unknown(reason: str) -> Any:

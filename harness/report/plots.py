@@ -53,7 +53,7 @@ def write_all(run: Run, folder: Path) -> list[Path]:
         for layer, rows in timing.groupby("layer", sort=False):
             written += _save(speed_ups(rows, styles, f"{layer} · {machine}"), folder / f"speedup-{layer}")
             written += _save(latencies(rows, styles, f"{layer} · {machine}"), folder / f"latency-{layer}")
-        for layer, rows in memory.groupby("layer", sort=False):
+        for layer, rows in memory.groupby("layer", sort=False) if not memory.empty else []:
             written += _save(memories(rows, styles, f"{layer} · {machine}"), folder / f"memory-{layer}")
         for layer, rows in training.groupby("layer", sort=False) if not training.empty else []:
             written += _save(curves(rows, styles, f"{layer} · {machine}"), folder / f"training-{layer}")
@@ -189,8 +189,6 @@ def latencies(timing: pd.DataFrame, styles: Styles, title: str) -> Figure:
             axes.set_xlabel(f"size ({_size_name(rows)})")
         first = next(frames.rows_of(rows))
         where = f"{first.device} · {first.dtype}{_threads(first)}"
-            f" · {threads} thread{'s' if int(threads) > 1 else ''}" if device == "cpu" else ""
-        )
         line[0].set_title(f"{where}\n{passes[0].replace('_', ' + ')}", loc="left")
         line[0].set_ylabel("time for one call (µs)")
     handles, labels = _legend(panels.flat)

@@ -36,7 +36,7 @@ def write_all(run: Run, folder: Path) -> list[Path]:
 
 
 def _without_curves(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame.drop(columns=["kind", "cell", "attempt", "losses", "oracle_losses"], errors="ignore")
+    return frame.drop(columns=["losses", "oracle_losses"], errors="ignore")
 
 
 def _write(stem: Path, frame: pd.DataFrame, shown: pd.DataFrame) -> list[Path]:

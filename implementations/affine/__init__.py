@@ -109,7 +109,7 @@ layer = Layer(
         learning_rate=0.3,
         steps=40,
         naive="persistence: the last month's value stays",
-        naive_loss=0.3977,
+        naive_loss=0.3982,
         target_loss=0.36,
     ),
 )

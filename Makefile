@@ -1,0 +1,59 @@
+# make bench            set up, check, measure, and write tables and plots under results/
+# make test             set up and run the tests
+# make lint             formatting, lint and types
+# make verify           the gate alone
+# make report RUN=DIR   tables and plots of a run again, from its records
+# make clean            remove what make made; results stay
+#
+# PROFILE=quick|default|full  DEVICE=cpu|cuda  ARGS="--layer affine …" pass through.
+# PY=python3 uses that Python as it is, and makes no .venv.
+
+VENV    := .venv
+PYTHON  ?= $(firstword $(shell command -v python3.11 python3))
+PY      := $(VENV)/bin/python
+PROFILE ?= default
+DEVICE  ?=
+ARGS    ?=
+
+ifeq ($(PY),$(VENV)/bin/python)
+SETUP     := $(VENV)/.ready
+SETUP_DEV := $(VENV)/.ready-dev
+endif
+
+DEVICE_ARG := $(if $(DEVICE),--device $(DEVICE))
+
+.PHONY: bench test lint verify report clean setup
+
+bench: $(SETUP)
+	$(PY) -m harness bench --profile $(PROFILE) $(DEVICE_ARG) $(ARGS)
+
+verify: $(SETUP)
+	$(PY) -m harness verify $(DEVICE_ARG) $(ARGS)
+
+report: $(SETUP)
+	@test -n "$(RUN)" || { echo "make report RUN=DIR: give the folder of a run" >&2; exit 2; }
+	$(PY) -m harness report $(RUN)
+
+test: $(SETUP_DEV)
+	$(PY) -m pytest $(ARGS)
+
+lint: $(SETUP_DEV)
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+
+setup: $(SETUP)
+
+$(VENV)/.ready: requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+$(VENV)/.ready-dev: $(VENV)/.ready requirements-dev.lock
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,30 @@
+"""What several tests share: running the command line as a user would."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = Path(__file__).parent / "packages"
+
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def cli() -> Cli:
+    """``cli("list", "--json")`` runs the program and gives its exit code, output and error output."""
+
+    def run(
+        *arguments: str | Path, cwd: Path = ROOT, timeout: float = 280, **env: str
+    ) -> subprocess.CompletedProcess[str]:
+        import os
+
+        return subprocess.run(
+            [sys.executable, "-m", "harness", *map(str, arguments)],
+            cwd=cwd, capture_output=True, text=True, timeout=timeout, env={**os.environ, **env},
+        )  # fmt: skip
+
+    return run

@@ -1,0 +1,89 @@
+"""The whole gate, as a user runs it: every strategy passes, and a flipped sign in any backward does not."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.layers.discover import scan
+from tests.conftest import ROOT, Cli
+
+STRATEGIES = [(e.layer, e.strategy) for e in scan(["implementations"]) if e.strategy]
+
+
+@pytest.fixture(scope="module")
+def verified(cli: Cli) -> dict[str, Any]:
+    done = cli("verify", "--device", "cpu", "--json", timeout=600)
+    assert done.returncode == 0, done.stderr
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("layer", "strategy"), STRATEGIES)
+def test_a_strategy_passes(verified: dict[str, Any], layer: str, strategy: str) -> None:
+    (row,) = [r for r in verified["gate"] if (r["layer"], r["strategy"]) == (layer, strategy)]
+    assert row["result"] == "ok", row
+    mine = [c for c in verified["checks"] if (c["layer"], c["strategy"]) == (layer, strategy)]
+    assert {c["result"] for c in mine} == {"ok"}
+    assert {c["dtype"] for c in mine if c["check"] == "values"} >= {"float64", "float32", "bfloat16"}
+    assert any(c["check"] == "gradcheck" for c in mine)
+    assert {c["tensor"] for c in mine if c["check"] == "values"} >= {"output", "gradient of x", "gradient of weight"}
+
+
+@pytest.mark.timeout(600)
+def test_triton_s_kernels_were_launched_in_both_passes(verified: dict[str, Any]) -> None:
+    launched = {(c["layer"], c["tensor"]) for c in verified["checks"] if c["check"] == "launches"}
+    assert launched == {
+        ("affine", "product_kernel in forward"),
+        ("affine", "product_kernel in backward"),
+        ("affine", "column_sum_kernel in backward"),
+        ("weighted_sum", "forward_kernel in forward"),
+        ("weighted_sum", "backward_kernel in backward"),
+    }
+
+
+MUTATIONS = [
+    ("affine", "function", "g @ weight.T if", "-(g @ weight.T) if", "gradient of x"),
+    ("affine", "function", "x.T @ g if", "-(x.T @ g) if", "gradient of weight"),
+    ("affine", "function", "g.sum(0) if", "-g.sum(0) if", "gradient of bias"),
+    ("affine", "triton", "ColumnSum.apply(g) if", "-ColumnSum.apply(g) if", "gradient of bias"),
+    ("affine", "triton", "Product.apply(x.T, g) if", "-Product.apply(x.T, g) if", "gradient of weight"),
+    ("weighted_sum", "function", "(g * weight).expand_as", "(-g * weight).expand_as", "gradient of x"),
+    ("weighted_sum", "function", "g * x.sum(0) if need_weight", "-g * x.sum(0) if need_weight", "gradient of weight"),
+    ("weighted_sum", "triton", "row = (upstream * w_tile)", "row = (-upstream * w_tile)", "gradient of x"),
+    ("weighted_sum", "triton", "upstream * tl.sum(columns, 0)", "-upstream * tl.sum(columns, 0)", "gradient of weight"),
+]
+
+
+@pytest.mark.timeout(600)
+def test_a_flipped_sign_in_any_backward_is_named(cli: Cli, tmp_path: Path) -> None:
+    for number, (layer, strategy, right, wrong, _) in enumerate(MUTATIONS):
+        source = (ROOT / "implementations" / layer / f"{strategy}.py").read_text()
+        assert source.count(right) == 1, (layer, strategy, right)
+        folder = tmp_path / "mutated" / layer
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"mutant{number}.py").write_text(source.replace(right, wrong))
+    options = [x for n in range(len(MUTATIONS)) for x in ("--strategy", f"mutant{n}")]
+    done = cli("verify", "--device", "cpu", "--from", tmp_path / "mutated", *options, timeout=600)
+    assert done.returncode == 1
+    for number, (layer, _, _, _, tensor) in enumerate(MUTATIONS):
+        (line,) = [x for x in done.stdout.splitlines() if f"mutant{number} " in x]
+        assert re.search(rf"{layer} .*wrong.*{tensor}, float64, .*error [\d.e+-]+, bound [\d.e+-]+", line), line
+
+
+def test_a_kernel_that_is_declared_and_never_launched_is_found(cli: Cli, tmp_path: Path) -> None:
+    source = (ROOT / "implementations" / "weighted_sum" / "triton.py").read_text()
+    folder = tmp_path / "cheats" / "weighted_sum"
+    folder.mkdir(parents=True)
+    (folder / "cheat.py").write_text(
+        source.replace(
+            "    result: Tensor = WeightedSum.apply(x, weight)\n", "    result: Tensor = (x * weight).sum()\n"
+        )
+    )
+    done = cli("verify", "--device", "cpu", "--from", tmp_path / "cheats", "--strategy", "cheat")
+    assert done.returncode == 1
+    assert "forward_kernel in forward" in done.stdout
+    assert "launched 0 times" in done.stdout

@@ -1,0 +1,87 @@
+"""Memory is exact to the byte, by hand formulas."""
+
+import pytest
+import torch
+
+from harness import Strategy
+from harness.layers.discover import load, scan
+from harness.layers.drawing import draw
+from harness.layers.gradients import vjp
+from harness.measure import memory
+from harness.measure.passes import Call, calls
+from implementations.affine import layer as affine
+from implementations.weighted_sum import layer as weighted_sum
+
+STRATEGIES = {(e.layer, e.strategy): load(e).value for e in scan(["implementations"]) if e.strategy}
+
+
+@pytest.mark.parametrize("strategy", ["library", "autograd", "function", "func"])
+@pytest.mark.parametrize(("B", "I", "O"), [(7, 13, 5), (1, 1, 1), (64, 32, 16), (33, 65, 129)])
+def test_affine_is_exact(strategy: str, B: int, I: int, O: int) -> None:  # noqa: E741
+    dims = {"B": B, "I": I, "O": O}
+    values = draw(affine, dims, torch.float32, "cpu", 0)
+    found = memory.measure(calls(affine, STRATEGIES["affine", strategy], dims, values), "cpu")
+    product = B * O if strategy in ("autograd", "func") else 0  # x W before the bias is added
+    assert found.forward_peak == 4 * (B * O + product)
+    assert found.backward_peak == 4 * (B * O + B * I + I * O + O)
+    assert found.saved == 0  # x and W are inputs
+    assert found.left == 0
+
+
+@pytest.mark.parametrize("strategy", ["autograd", "function", "library"])
+@pytest.mark.parametrize(("N", "D"), [(7, 13), (64, 32)])
+def test_weighted_sum_is_exact(strategy: str, N: int, D: int) -> None:
+    dims = {"N": N, "D": D}
+    values = draw(weighted_sum, dims, torch.float32, "cpu", 0)
+    found = memory.measure(calls(weighted_sum, STRATEGIES["weighted_sum", strategy], dims, values), "cpu")
+    product = N * D if strategy == "autograd" else N  # x·w element by element, or by rows
+    assert found.forward_peak == 4 * (product + 1)
+    assert found.saved == 0
+
+
+def _with_extra(extra: int, where: str) -> int:
+    """Difference that a planted tensor of ``extra`` bytes makes."""
+    dims = {"N": 16, "D": 8}
+    values = draw(weighted_sum, dims, torch.float32, "cpu", 0)
+    made = calls(weighted_sum, STRATEGIES["weighted_sum", "autograd"], dims, values)
+    plain = memory.measure(made, "cpu")
+
+    def prepare() -> object:
+        output, pullback = made["backward"].prepare()
+        held = torch.empty(extra, dtype=torch.uint8)
+        return output, lambda g: (pullback(g), held)[0]
+
+    planted = memory.measure({**made, "backward": Call(prepare, lambda m: m[1](values.cotangent))}, "cpu")
+    return int(getattr(planted, where) - getattr(plain, where))
+
+
+@pytest.mark.parametrize("extra", [4, 1 << 22])
+def test_a_planted_tensor_shows_as_exactly_its_size(extra: int) -> None:
+    assert _with_extra(extra, "saved") == extra
+    assert _with_extra(extra, "backward_peak") == extra
+
+
+def test_what_a_strategy_keeps_on_ctx_is_seen() -> None:
+    class Keeps(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, weight):  # type: ignore[no-untyped-def]
+            ctx.hidden = x * 2
+            return (x * weight).sum()
+
+        @staticmethod
+        def backward(ctx, g):  # type: ignore[no-untyped-def]
+            return g * torch.ones_like(ctx.hidden), g * ctx.hidden.sum(0)
+
+    dims = {"N": 16, "D": 8}
+    values = draw(weighted_sum, dims, torch.float32, "cpu", 0)
+    strategy = Strategy(lambda x, weight: Keeps.apply(x, weight))
+    assert memory.measure(calls(weighted_sum, strategy, dims, values), "cpu").saved == 4 * 16 * 8
+
+
+def test_the_output_of_the_pullback_is_dense() -> None:
+    values = draw(weighted_sum, {"N": 4, "D": 3}, torch.float32, "cpu", 0)
+    from harness.layers.gradients import build
+
+    instance = build(STRATEGIES["weighted_sum", "function"], {"N": 4, "D": 3}, values.parameters)
+    _, pullback = vjp(instance, values.leaves())
+    assert all(g.is_contiguous() and g.untyped_storage().nbytes() == 4 * g.numel() for g in pullback(values.cotangent))

@@ -1,0 +1,124 @@
+"""Sampling, with a clock that is a parameter: nothing here depends on real time."""
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from harness.measure.clock import CpuClock
+from harness.measure.passes import Call
+from harness.measure.sampler import (
+    FEWEST_ROUNDS,
+    MOST_ROUNDS,
+    REWARM_CALLS,
+    SAMPLE_SECONDS,
+    Arm,
+    calibrate,
+    sample,
+    warm_up,
+)
+
+
+class FakeClock:
+    """Every call takes the seconds that its ``run`` returns."""
+
+    derives: tuple[str, ...] = ()
+
+    def __init__(self) -> None:
+        self.log: list[tuple[Any, int]] = []
+
+    def seconds(self, call: Call, n: int) -> float:
+        self.log.append((call, n))
+        return sum(call.run(call.prepare()) for _ in range(n))
+
+
+def _call(seconds: Callable[[], float]) -> Call:
+    return Call(lambda: None, lambda _: seconds())
+
+
+def _arms(n: int, seconds: float = 1e-3) -> list[Arm]:
+    return [Arm(f"s{i}", False, _call(lambda: seconds)) for i in range(n)]
+
+
+def test_a_sample_lasts_at_least_five_milliseconds() -> None:
+    for one in (1e-6, 3e-4, 4.9e-3, 0.2):
+        assert calibrate(_call(lambda one=one: one), FakeClock()) * one >= SAMPLE_SECONDS * (1 - 1e-9)
+
+
+def test_every_round_visits_every_arm_once_in_varying_order() -> None:
+    found = sample(_arms(4), FakeClock(), 10.0, random.Random(0), lambda arm: None)
+    rounds = list(zip(*(s.order for s in found), strict=True))
+    assert len(rounds) == MOST_ROUNDS
+    assert all(sorted(r) == [0, 1, 2, 3] for r in rounds)
+    assert len(set(rounds)) > 5
+
+
+def test_the_order_is_the_seed_s() -> None:
+    def orders(seed: int) -> list[list[int]]:
+        return [s.order for s in sample(_arms(3), FakeClock(), 1.0, random.Random(seed), lambda arm: None)]
+
+    assert orders(1) == orders(1)
+    assert orders(1) != orders(2)
+
+
+def test_each_sample_is_preceded_by_untimed_calls_of_the_same_arm() -> None:
+    clock = FakeClock()
+    arms = _arms(2)
+    found = sample(arms, clock, 1.0, random.Random(0), lambda arm: None)
+    tail = clock.log[-2 * 2 * len(found[0].seconds) :]
+    for (warm, n_warm), (timed, n) in zip(tail[::2], tail[1::2], strict=True):
+        assert warm is timed
+        assert n_warm == REWARM_CALLS
+        assert n == 5
+
+
+def test_slow_arms_get_the_fewest_rounds() -> None:
+    found = sample(_arms(3, 0.5), FakeClock(), 1.0, random.Random(0), lambda arm: None)
+    assert len(found[0].seconds) == FEWEST_ROUNDS
+
+
+def test_each_arm_is_announced_before_it_runs() -> None:
+    announced: list[str] = []
+
+    def fatal() -> float:
+        assert announced[-1] == "s9"
+        return 1e-3
+
+    arms = [*_arms(2), Arm("s9", False, _call(fatal))]
+    sample(arms, FakeClock(), 0.1, random.Random(0), lambda arm: announced.append(arm.strategy))
+
+
+def test_a_call_that_settles_is_steady_and_one_that_drifts_is_not() -> None:
+    drift = iter(x * 1e-3 for x in range(1, 10**6))
+    assert warm_up(_call(lambda: 0.02), _RealTime())
+    assert not warm_up(_call(lambda: next(drift)), _RealTime())
+
+
+class _RealTime(FakeClock):
+    """Fake seconds, but the warm-up's own loop sees real time pass."""
+
+    def seconds(self, call: Call, n: int) -> float:
+        import time
+
+        time.sleep(2e-3)
+        return super().seconds(call, n)
+
+
+def test_the_cpu_clock_leaves_preparation_out() -> None:
+    events: list[str] = []
+    call = Call(lambda: events.append("prepare"), lambda _: events.append("run"))
+    assert CpuClock().seconds(call, 3) > 0
+    assert events == ["prepare", "run"] * 3
+
+
+@pytest.mark.parametrize("n", [1, 7])
+def test_what_a_call_returns_is_let_go_after_the_clock_stops(n: int) -> None:
+    alive: list[object] = []
+
+    class Result:
+        def __del__(self) -> None:
+            alive.append(self)
+
+    CpuClock().seconds(Call(lambda: None, lambda _: Result()), n)
+    assert len(alive) == n

@@ -1,0 +1,1 @@
+"""Forgets to define the strategy."""

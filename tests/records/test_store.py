@@ -1,0 +1,128 @@
+"""Records survive whatever ends a run."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.records.schema import SCHEMA, CellEnd, Check, FirstCall, Group, as_record, dims_of, dims_text
+from harness.records.store import FILE, Journal, StoreError, read
+
+GROUP = Group("affine", "B=2,I=3,O=4", "float32", "cpu", 1)
+
+
+def _write(folder: Path, cells: int = 3) -> None:
+    journal = Journal(folder)
+    journal.write([{"kind": "run", "schema": SCHEMA}])
+    for number in range(cells):
+        journal.write([FirstCall(GROUP, "s", number, False, 0.5), CellEnd(1.0)], f"cell {number}", 1)
+    journal.close()
+
+
+def test_records_come_back_as_they_were(tmp_path: Path) -> None:
+    _write(tmp_path)
+    run = read(tmp_path)
+    assert [r["launch"] for r in run.of("first_call")] == [0, 1, 2]
+    assert run.of("first_call")[0]["dims"] == GROUP.dims
+    assert run.done == {"cell 0", "cell 1", "cell 2"}
+    assert run.attempts == 1
+    assert not run.warnings
+
+
+def test_a_group_is_laid_flat_and_pass_is_spelled_pass() -> None:
+    record = as_record(FirstCall(GROUP, "s", 0, True, 1.0))
+    assert (record["kind"], record["layer"], record["threads"]) == ("first_call", "affine", 1)
+
+
+def test_dims_travel_as_text() -> None:
+    assert dims_of(dims_text({"N": 4, "D": 3})) == {"N": 4, "D": 3}
+
+
+@given(cut=st.integers(0, 2_000))
+@settings(max_examples=60, deadline=None)
+def test_a_file_cut_anywhere_keeps_every_closed_cell(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
+    folder = tmp_path_factory.mktemp("cut")
+    _write(folder, 5)
+    whole = (folder / FILE).read_bytes()
+    cut = min(cut, len(whole))
+    (folder / FILE).write_bytes(whole[:cut])
+    intact = whole[:cut].split(b"\n")[:-1]
+    closed = {json.loads(line)["cell"] for line in intact if b'"kind": "cell"' in line}
+    if not intact:
+        with pytest.raises(StoreError):
+            read(folder)
+        return
+    run = read(folder)
+    # A line that lacks only its newline is whole, and counts.
+    assert closed <= run.done
+    assert len(run.of("first_call")) == len(run.done)
+
+    journal = Journal(folder)
+    journal.write([FirstCall(GROUP, "later", 9, False, 0.5), CellEnd(1.0)], "cell 9", run.attempts + 1)
+    journal.close()
+    assert read(folder).of("first_call")[-1]["strategy"] == "later"
+
+
+def test_records_of_a_cell_that_was_never_closed_do_not_count(tmp_path: Path) -> None:
+    _write(tmp_path, 1)
+    journal = Journal(tmp_path)
+    journal.write([FirstCall(GROUP, "half", 7, False, 0.5)], "cell 7", 1)
+    journal.write([FirstCall(GROUP, "again", 7, False, 0.5), CellEnd(1.0)], "cell 7", 2)
+    journal.close()
+    assert [r["strategy"] for r in read(tmp_path).of("first_call")] == ["s", "again"]
+
+
+def test_damage_is_named_and_the_rest_is_kept(tmp_path: Path) -> None:
+    _write(tmp_path)
+    lines = (tmp_path / FILE).read_text().splitlines()
+    lines[1] = lines[1][:20]
+    (tmp_path / FILE).write_text("\n".join(lines) + "\n" + '{"kind": "che')
+    run = read(tmp_path)
+    assert run.warnings == [
+        f"{FILE} line 2 is damaged and was left out; the other records are kept",
+        f"{FILE} line 8 is cut off and was left out; the other records are kept",
+    ]
+    assert len(run.of("first_call")) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "holds no records.jsonl"),
+        ("", "holds no run record"),
+        ('{"kind": "check"}\n', "holds no run record"),
+        (f'{{"kind": "run", "schema": {SCHEMA + 1}}}\n', "newer than this program's"),
+    ],
+)
+def test_what_is_no_run_is_refused_in_one_line(tmp_path: Path, content: str | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / FILE).write_text(content)
+    with pytest.raises(StoreError, match=message) as error:
+        read(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_two_runs_into_one_folder_are_refused(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    with pytest.raises(StoreError, match="another run is writing"):
+        Journal(tmp_path)
+    journal.close()
+    Journal(tmp_path).close()
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot write to"):
+        Journal(tmp_path / "file" / "run")
+
+
+def test_infinite_errors_are_written_as_words(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    check = Check(
+        "l", "s", "values", "float32", "cpu", "N=1", "output", "wrong", error=float("inf"), bound=float("nan")
+    )
+    journal.write([{"kind": "run", "schema": SCHEMA}, {**as_record(check), "kind": "status"}])
+    journal.close()
+    assert read(tmp_path).of("status")[0]["error"] == "inf"

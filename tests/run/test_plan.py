@@ -1,0 +1,134 @@
+"""Plans: what is measured, in which order, and what is said of the rest."""
+
+import dataclasses
+
+import pytest
+
+from harness.records.schema import LayerFacts, StrategyFacts
+from harness.run.plan import Machine, Plan, UsageError, Wanted, make_plan
+
+SIZES = {
+    "cpu": {"quick": ["N=4"], "default": ["N=4", "N=2", "N=8"], "full": ["N=4", "N=2"]},
+    "cuda": {"quick": ["N=4"], "default": ["N=4"], "full": ["N=4"]},
+}
+LAYERS = [LayerFacts(name, "", "", "autograd", SIZES, "", "", "", 1.0, 0.5) for name in ("one", "two")]
+BOTH = ("cpu", "cuda")
+ALL = ("float64", "float32", "bfloat16")
+STRATEGIES = [
+    StrategyFacts(layer, name, "", "", "", devices=devices, dtypes=dtypes, needs=needs, kernels=kernels, error=error)
+    for layer in ("one", "two")
+    for name, devices, dtypes, needs, kernels, error in (
+        ("autograd", BOTH, ALL, (), (), None),
+        ("compiled", BOTH, ALL, ("compiler",), (), None),
+        ("triton", ("cuda",), ALL, ("triton",), ("k",), None),
+        ("narrow", BOTH, ("float32",), (), (), None),
+        ("broken", BOTH, ALL, (), (), "broken.py:1: NameError: x"),
+        ("foreign", BOTH, ALL, (), (), "foreign.py:1: ModuleNotFoundError: No module named 'x'"),
+    )
+]
+MACHINE = Machine(cuda=False, compiler=True, physical_cores=2)
+
+
+def _plan(machine: Machine = MACHINE, **wanted: object) -> Plan:
+    return make_plan(Wanted(**wanted), LAYERS, STRATEGIES, machine, ("x",))  # type: ignore[arg-type]
+
+
+def _said(plan: Plan) -> dict[tuple[str, str], tuple[str, str]]:
+    return {(s.strategy, s.dtype): (s.status, s.reason) for s in plan.statuses if s.layer == "one"}
+
+
+def test_quick_is_one_size_two_passes_five_launches() -> None:
+    plan = _plan(profile="quick")
+    assert [str(g) for g in plan.groups] == ["one N=4 float32 cpu", "two N=4 float32 cpu"]
+    assert plan.profile.passes == ("forward", "forward_backward")
+    assert plan.launches == 5
+    assert plan.first_call_jobs(frozenset()) == []
+
+
+def test_default_is_three_sizes_one_in_bfloat16_and_one_on_every_core_the_most_telling_first() -> None:
+    plan = _plan()
+    assert [str(g) for g in plan.groups if g.layer == "one"] == [
+        "one N=4 float32 cpu",
+        "one N=2 float32 cpu",
+        "one N=8 float32 cpu",
+        "one N=4 bfloat16 cpu",
+        "one N=4 float32 cpu 2 threads",
+    ]
+    assert {g.layer for g in plan.groups[:2]} == {"one", "two"}
+    assert plan.launches == 8
+
+
+def test_what_cannot_be_timed_says_why() -> None:
+    said = _said(_plan())
+    assert said["triton", "float32"] == (
+        "skipped", "runs on cuda only; checked in Triton's interpreter, which is never timed",
+    )  # fmt: skip
+    assert said["narrow", "bfloat16"] == ("unsupported", "does not claim bfloat16")
+    assert said["broken", ""] == ("runtime_error", "broken.py:1: NameError: x")
+    assert said["foreign", ""][0] == "unsupported"
+
+
+def test_without_a_compiler_what_needs_one_is_unsupported_with_the_fix() -> None:
+    said = _said(_plan(dataclasses.replace(MACHINE, compiler=False)))
+    assert said["compiled", ""] == ("unsupported", "needs a C++ compiler and none was found: install g++ or set CXX")
+
+
+def test_kernels_are_interpreted_where_they_do_not_run_and_sizes_are_checked_where_they_do() -> None:
+    cpu = {job.cells[0].strategies[0]: job for job in _plan().gates}
+    assert cpu["triton"].interpret
+    assert cpu["triton"].cells[0].sizes == ()
+    assert not cpu["autograd"].interpret
+    assert len(cpu["autograd"].cells[0].sizes) == 5
+    cuda = {j.cells[0].strategies[0]: j for j in _plan(Machine(True, True, 2)).gates}
+    assert cuda["triton"].device == "cuda"
+    assert not cuda["triton"].interpret
+
+
+def test_cuda_is_the_default_where_there_is_one_and_its_backward_is_derived() -> None:
+    plan = _plan(Machine(True, True, 2), profile="full")
+    assert plan.devices == ("cuda",)
+    passes = {c.passed for job in plan.launch_jobs(1, plan.groups, frozenset()) for c in job.cells}
+    assert passes == {"forward", "inference", "forward_backward", "step"}
+
+
+def test_the_baseline_comes_along_when_one_strategy_is_wanted() -> None:
+    plan = _plan(profile="quick", layers=("one",), strategies=("compiled",))
+    assert plan.strategies[plan.groups[0]] == ("autograd", "compiled")
+
+
+def test_a_launch_is_one_process_for_each_number_of_threads_and_every_cell_has_its_own_name() -> None:
+    plan = _plan()
+    jobs = [job for launch in (1, 2) for job in plan.launch_jobs(launch, plan.groups, frozenset())]
+    assert [job.threads for job in jobs] == [1, 2, 1, 2]
+    names = [cell.name for job in jobs for cell in job.cells]
+    assert len(names) == len(set(names)) == 2 * 10 * 3
+
+
+def test_what_failed_is_left_out_by_layer_and_by_group() -> None:
+    plan = _plan(profile="quick")
+    failed = frozenset({("one", "compiled"), (str(plan.groups[1]), "narrow")})
+    cells = {c.group.layer: c.strategies for job in plan.launch_jobs(1, plan.groups, failed) for c in job.cells}
+    assert cells == {"one": ("autograd", "narrow"), "two": ("autograd", "compiled")}
+
+
+def test_a_job_travels_as_json() -> None:
+    for job in (*_plan().gates, *_plan().launch_jobs(3, _plan().groups, frozenset())):
+        assert type(job).from_json(job.to_json()) == job
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ({"layers": ("three",)}, "unknown layer 'three': choose from one, two"),
+        ({"strategies": ("fast",)}, "unknown strategy 'fast': choose from autograd, compiled, triton"),
+        ({"devices": ("tpu",)}, "unknown device 'tpu': choose from cpu, cuda"),
+        ({"dtypes": ("float31",)}, "unknown dtype 'float31': choose from float64, float32"),
+        ({"baseline": "fast"}, "unknown baseline 'fast'"),
+        ({"devices": ("cuda",)}, "no CUDA device is available"),
+        ({"launches": 0}, "--launches must be at least 1"),
+        ({"threads": (3,)}, "--threads 3: this process may use 1 to 2 cores"),
+    ],
+)
+def test_what_does_not_exist_is_refused_with_the_choices(wanted: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        _plan(**wanted)

@@ -37,7 +37,7 @@ class CpuClock:
             kept = run(made)
             total += perf_counter_ns() - start
             del kept, made
-        return total * 1e-9
+        return round(total * 1e-9, 9)
 
 
 class CudaClock:
@@ -56,7 +56,7 @@ class CudaClock:
         for _ in range(n):
             run(prepare())
         torch.cuda.synchronize()
-        return (perf_counter_ns() - start) * 1e-9
+        return round((perf_counter_ns() - start) * 1e-9, 9)
 
 
 def clock_for(device: str) -> Clock:

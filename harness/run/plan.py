@@ -53,7 +53,7 @@ class Profile:
 PROFILES = {
     "quick": Profile(("forward", "forward_backward"), 5, ("float32",)),
     "default": Profile(
-        ("forward", "forward_backward", "step"), 8, ("float32",), ("bfloat16",), every_core=True, cold=True, seconds=0.8
+        ("forward", "forward_backward", "step"), 8, ("float32",), ("bfloat16",), every_core=True, cold=True, seconds=0.5
     ),
     "full": Profile(
         ("forward", "inference", "backward", "forward_backward", "step"), 8, ("float32", "bfloat16"), ("float64",),

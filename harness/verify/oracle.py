@@ -9,10 +9,10 @@ as plain autograd is. The sums are pooled over draws because a single draw of ri
 the bound by less than three times is drawn again, more often, and that result is final.
 
 A defect in one place is lost in a norm, but it repeats in its place and rounding does not: so every element is
-pooled over the draws as well. Under rounding D·err_e²/s_e² is roughly chi-squared with D degrees of freedom, s_e being
-the element's scale (the largest of the reference's error there, its error over the whole tensor, 4·eps·|oracle|, each
-as a root mean square); the bound is 2 · s_e · √(q/D) with q the quantile that one of n elements passes once in a
-million tensors.
+pooled over the draws as well, each draw divided by the oracle's own root mean square, so that no draw outweighs the
+others. Under rounding D·err_e²/s_e² is then roughly chi-squared with D degrees of freedom, s_e being the element's
+scale (the largest of the reference's error there, its error over the whole tensor, 4·eps·|oracle|, each as a root mean
+square); the bound is 2 · s_e · √(q/D) with q the quantile that one of n elements passes once in a million tensors.
 """
 
 from __future__ import annotations
@@ -50,10 +50,12 @@ class Pool:
         self.draws += 1
         self._sums = [total + s.sum().item() for total, s in zip(self._sums, squares, strict=True)]
         if oracle.numel() <= ELEMENTS:
+            weight = 1 / squares[2].mean().clamp_min(torch.finfo(torch.float64).tiny)
+            weighted = [s * weight for s in squares]
             if self._elements is None:
-                self._elements = squares
+                self._elements = weighted
             else:
-                for total, s in zip(self._elements, squares, strict=True):
+                for total, s in zip(self._elements, weighted, strict=True):
                     total += s
 
     @property

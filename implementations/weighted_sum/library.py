@@ -1,6 +1,7 @@
-"""PyTorch's own op, ``torch.mv``: what a user would take off the shelf.
+"""PyTorch's own op, ``torch.einsum``: what a user would take off the shelf.
 
-A matrix-vector product by the vendor's library and a small sum: no temporary of x's size in the forward.
+It sums x over the rows before it meets w, because the rows' index stands in x only: y = (Σ_n x_n) · w. So x is read
+once, the column sums are all that the backward needs, and no temporary of x's size is made.
 """
 
 import torch
@@ -10,7 +11,7 @@ from harness import Strategy, Style
 
 
 def forward(x: Tensor, weight: Tensor) -> Tensor:
-    return torch.mv(x, weight).sum()
+    return torch.einsum("nd,d->", x, weight)
 
 
 strategy = Strategy(forward, simplicity=1, style=Style("#000000", "s", "-"))

@@ -40,8 +40,8 @@ def test_triton_s_kernels_were_launched_in_both_passes(verified: dict[str, Any])
         ("affine", "product_kernel in forward"),
         ("affine", "product_kernel in backward"),
         ("affine", "column_sum_kernel in backward"),
-        ("weighted_sum", "forward_kernel in forward"),
-        ("weighted_sum", "backward_kernel in backward"),
+        ("weighted_sum", "column_sum_kernel in forward"),
+        ("weighted_sum", "repeat_row_kernel in backward"),
     }
 
 
@@ -51,10 +51,9 @@ MUTATIONS = [
     ("affine", "function", "g.sum(0) if", "-g.sum(0) if", "gradient of bias"),
     ("affine", "triton", "ColumnSum.apply(g) if", "-ColumnSum.apply(g) if", "gradient of bias"),
     ("affine", "triton", "Product.apply(x.T, g) if", "-Product.apply(x.T, g) if", "gradient of weight"),
-    ("weighted_sum", "function", "(g * weight).expand_as", "(-g * weight).expand_as", "gradient of x"),
-    ("weighted_sum", "function", "g * x.sum(0) if need_weight", "-g * x.sum(0) if need_weight", "gradient of weight"),
-    ("weighted_sum", "triton", "row = (upstream * w_tile)", "row = (-upstream * w_tile)", "gradient of x"),
-    ("weighted_sum", "triton", "upstream * tl.sum(columns, 0)", "-upstream * tl.sum(columns, 0)", "gradient of weight"),
+    ("weighted_sum", "function", "row = g * weight", "row = -g * weight", "gradient of x"),
+    ("weighted_sum", "function", "(g * columns).to", "(-g * columns).to", "gradient of weight"),
+    ("weighted_sum", "triton", "RepeatRow.apply(g, ctx", "RepeatRow.apply(-g, ctx", "gradient of x"),
 ]
 
 
@@ -78,12 +77,8 @@ def test_a_kernel_that_is_declared_and_never_launched_is_found(cli: Cli, tmp_pat
     source = (ROOT / "implementations" / "weighted_sum" / "triton.py").read_text()
     folder = tmp_path / "cheats" / "weighted_sum"
     folder.mkdir(parents=True)
-    (folder / "cheat.py").write_text(
-        source.replace(
-            "    result: Tensor = WeightedSum.apply(x, weight)\n", "    result: Tensor = (x * weight).sum()\n"
-        )
-    )
+    (folder / "cheat.py").write_text(source.replace("    columns = ColumnSum.apply(x)\n", "    columns = x.sum(0)\n"))
     done = cli("verify", "--device", "cpu", "--from", tmp_path / "cheats", "--strategy", "cheat")
     assert done.returncode == 1
-    assert "forward_kernel in forward" in done.stdout
+    assert "column_sum_kernel in forward" in done.stdout
     assert "launched 0 times" in done.stdout

@@ -9,7 +9,7 @@
 # PY=python3 uses that Python as it is, and makes no .venv.
 
 VENV    := .venv
-PYTHON  ?= $(firstword $(shell command -v python3.11 python3))
+PYTHON  ?= $(shell command -v python3.11 || command -v python3)
 PY      := $(VENV)/bin/python
 PROFILE ?= default
 DEVICE  ?=

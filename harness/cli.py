@@ -73,7 +73,7 @@ def fail(message: str, code: int = USAGE) -> typer.Exit:
 
 
 @contextmanager
-def clear_errors(resume: str = "") -> Iterator[None]:
+def clear_errors() -> Iterator[None]:
     """Turn what a user can mend into one line and the documented exit code."""
     from harness.layers.discover import SourceError
     from harness.records.store import StoreError
@@ -86,8 +86,6 @@ def clear_errors(resume: str = "") -> Iterator[None]:
         raise fail(str(error)) from None
     except WorkerError as error:
         raise fail(str(error), FAILED) from None
-    except KeyboardInterrupt:
-        raise fail(f"interrupted; finished cells are kept{resume}", INTERRUPTED) from None
 
 
 @app.command("list", epilog="Example: layerbench list --json")
@@ -132,8 +130,8 @@ def verify(
     from harness.run.plan import Wanted
 
     wanted = Wanted("quick", tuple(layer or ()), tuple(strategy or ()), tuple(device or ()), seed=seed)
-    with tempfile.TemporaryDirectory(prefix="layerbench-") as scratch, clear_errors():
-        settings = Settings((OURS, *(more or ())), out or Path(scratch) / "verify", timeout=timeout, measure=False)
+    with tempfile.TemporaryDirectory(prefix="layerbench-") as scratch, _how_to_resume([], more), clear_errors():
+        settings = Settings(_sources(more), out or Path(scratch) / "verify", timeout=timeout, measure=False)
         outcome = execute(wanted, settings, lambda *_: Path())
         run = read(outcome.folder)
     gate = frames.gate(run)
@@ -154,7 +152,9 @@ def bench(
     device: Devices = None,
     dtype: Dtypes = None,
     threads: Threads = None,
-    baseline: Annotated[str, typer.Option(help="The strategy that the others are compared with.")] = "autograd",
+    baseline: Annotated[
+        str, typer.Option(help="The strategy that the others are compared with. Default: the layer's reference.")
+    ] = "",
     launches: Annotated[int | None, typer.Option(help="Fresh processes per group. Default: the profile's.")] = None,
     more: From = None,
     out: Out = None,
@@ -170,24 +170,18 @@ def bench(
 
     if resume and out is None:
         raise fail("--resume needs --out FOLDER, the run to go on with")
-    chosen = (
-        tuple(layer or ()),
-        tuple(strategy or ()),
-        tuple(device or ()),
-        tuple(dtype or ()),
-        tuple(threads or ()),
-    )
+    chosen = (tuple(layer or ()), tuple(strategy or ()), tuple(device or ()), tuple(dtype or ()), tuple(threads or ()))
     wanted = Wanted(profile.value, *chosen, baseline, launches, seed)
-    settings = Settings((OURS, *(more or ())), out, resume, _seconds(budget), timeout)
     where: list[Path] = [out] if out else []
 
     def label(environment: dict[str, Any], profile: str) -> Path:
         where.append(_free_folder(environment, profile))
         return where[0]
 
-    with clear_errors(), _how_to_resume(where):
+    with _how_to_resume(where, more), clear_errors():
+        settings = Settings(_sources(more), out, resume, _seconds(budget), timeout)
         outcome = execute(wanted, settings, label)
-    measured = _report(outcome.folder, as_json)
+        measured = _report(outcome.folder, as_json)
     if not measured:
         raise fail("nothing was measured", FAILED if outcome.failures else NOTHING_RAN)
     if outcome.failures:
@@ -199,6 +193,13 @@ def report(run: Annotated[Path, typer.Argument(help="The folder of a run.")], as
     """Make the tables and plots of a run again, from its records alone."""
     with clear_errors():
         _report(run, as_json)
+
+
+def _sources(more: list[str] | None) -> tuple[str, ...]:
+    """Ours and other people's, as worker processes find them."""
+    from harness.layers.discover import resolve
+
+    return (OURS, *map(resolve, more or ()))
 
 
 def _report(folder: Path, as_json: bool) -> int:
@@ -231,8 +232,8 @@ def _report(folder: Path, as_json: bool) -> int:
 
 
 def _rows(frame: Any) -> Any:
-    """A frame as JSON rows; NaN becomes null."""
-    return json.loads(frame.to_json(orient="records"))
+    """A frame as JSON rows, every digit kept; NaN becomes null."""
+    return [{k: None if v != v else v for k, v in row.items()} for row in frame.to_dict("records")]
 
 
 def _exit_by(gate: Any, ran: bool) -> None:
@@ -265,11 +266,12 @@ def _free_folder(environment: dict[str, Any], profile: str) -> Path:
 
 
 @contextmanager
-def _how_to_resume(where: list[Path]) -> Iterator[None]:
+def _how_to_resume(where: list[Path], more: list[str] | None) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        hint = f"; go on with: layerbench bench --resume --out {where[0]}" if where else ""
+        again = "".join(f" --from {source}" for source in more or ())
+        hint = f"; go on with: layerbench bench --resume --out {where[0]}{again}" if where else ""
         raise fail(f"interrupted; finished cells are kept{hint}", INTERRUPTED) from None
 
 

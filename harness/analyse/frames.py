@@ -29,6 +29,7 @@ class LaunchSamples:
 
     seconds: np.ndarray[Any, np.dtype[np.float64]]
     flags: frozenset[str]
+    digest: str = ""
 
     @property
     def median(self) -> float:
@@ -56,7 +57,7 @@ def timing(run: Run) -> pd.DataFrame:
     a ratio − 1); ``noise`` (the baseline against itself, a ratio too); ``flags``.
     """
     header = run.of("run")[0]
-    baseline = header["wanted"]["baseline"]
+    baselines = header["baselines"]
     arms = _arms(run.of("samples"))
     names = _strategies(run)
     rows = []
@@ -64,7 +65,7 @@ def timing(run: Run) -> pd.DataFrame:
         key = tuple(group[k] for k in GROUP)
         for passed in header["passes"]:
             found = arms.get((*key, passed), {}) or _derived(arms, key, passed)
-            rows += _group_rows(run, key, passed, found, names.get(group["layer"], []), baseline)
+            rows += _group_rows(run, key, passed, found, names.get(group["layer"], []), baselines[group["layer"]])
     frame = pd.DataFrame(rows, columns=[*CASE, *_TIMING])
     frame["order"] = frame["pass"].map(PASSES.index) if len(frame) else []
     return frame
@@ -84,7 +85,7 @@ def _arms(records: Iterable[Record]) -> Arms:
     for r in records:
         key = (*(r[k] for k in GROUP), r["pass"])
         seconds = np.asarray(r["seconds"], dtype=float) / r["calls"]
-        sample = LaunchSamples(seconds, frozenset(_flags(r)))
+        sample = LaunchSamples(seconds, frozenset(_flags(r)), r["digest"])
         arms.setdefault(key, {}).setdefault((r["strategy"], r["again"]), {})[r["launch"]] = sample
     return arms
 
@@ -117,14 +118,19 @@ def _derived(arms: Arms, key: tuple[Any, ...], passed: str) -> dict[tuple[str, b
 
 def _strategies(run: Run) -> dict[str, list[str]]:
     """Names by layer, those that were wanted, in order of simplicity."""
-    wanted = run.of("run")[0]["wanted"]
-    chosen = {*wanted["strategies"], wanted["baseline"]}
+    header = run.of("run")[0]
+    chosen = {*header["wanted"]["strategies"], *header["baselines"].values()}
     facts = sorted(run.of("strategy"), key=lambda r: (r["simplicity"], r["strategy"]))
     names: dict[str, list[str]] = {}
     for r in facts:
         if r["strategy"] in chosen:
             names.setdefault(r["layer"], []).append(r["strategy"])
     return names
+
+
+def _same_bits(own: Launches) -> bool:
+    """Whether output and gradients were the same, bit for bit, in all launches."""
+    return len({sample.digest for sample in own.values()}) <= 1
 
 
 def _group_rows(
@@ -143,14 +149,14 @@ def _group_rows(
     rows = []
     for name in names:
         own = arms.get((name, False), {})
-        status, reason = _status(run, key, name, bool(own))
+        status, reason = _status(run, key, passed, name, bool(own))
         row: list[Any] = [*key, passed, name, status, reason]
         if status != "ok":
             rows.append([*row, *[math.nan] * 4, "", 0, 0, math.nan, math.nan, ""])
             continue
         latency = float(np.median(np.concatenate([s.seconds for s in own.values()])))
         rounds = sum(len(s.seconds) for s in own.values())
-        flags = " ".join(_in_most(own))
+        flags = " ".join([*_in_most(own), *([] if _same_bits(own) else ["bits_differ_between_launches"])])
         found = _compare(own, base, comparisons) if name != baseline else None
         if name == baseline:
             ratios, word = [1.0, math.nan, math.nan], "baseline"
@@ -179,7 +185,7 @@ def _compare(own: Launches, base: Launches, comparisons: int) -> Interval | None
     return interval(differences, comparisons) if differences else None
 
 
-def _status(run: Run, key: tuple[Any, ...], strategy: str, measured: bool) -> tuple[str, str]:
+def _status(run: Run, key: tuple[Any, ...], passed: str, strategy: str, measured: bool) -> tuple[str, str]:
     """The most telling status that concerns a case: what went wrong at it, then what kept it from being measured."""
     layer, dims, dtype, device, threads = key
     mine = [
@@ -189,10 +195,11 @@ def _status(run: Run, key: tuple[Any, ...], strategy: str, measured: bool) -> tu
         and r["strategy"] in (strategy, "")
         and r["device"] in (device, "")
         and (not r["dims"] or (r["dims"], r["dtype"], r["threads"]) == (dims, dtype, threads))
+        and r["pass"] in (passed, "")
         and r["stage"] not in ("memory", "first_call")
     ]
     if measured:
-        mine = [r for r in mine if r["stage"].startswith("time")]
+        mine = [r for r in mine if r["stage"] == "time"]
     if mine:
         return mine[-1]["status"], mine[-1]["reason"]
     return ("ok", "") if measured else ("skipped", "the run ended before it was measured")
@@ -214,15 +221,17 @@ def correctness(run: Run) -> pd.DataFrame:
     """The worst (error ÷ bound) of each strategy × dtype × tensor, beside the reference's own."""
     frame = checks(run)
     if frame.empty:
-        return pd.DataFrame(columns=["layer", "strategy", "dtype", "tensor", "worst", "reference", "checks", "result"])
+        return pd.DataFrame(
+            columns=["layer", "strategy", "device", "dtype", "tensor", "worst", "reference", "checks", "result"]
+        )
     values = frame[frame["check"] == "values"].copy()
     for column in ("error", "bound", "reference_error"):
-        values[column] = pd.to_numeric(values[column])
+        values[column] = values[column].astype(float)
     bound = values["bound"].where(values["bound"] > 0)
     values["worst"] = (values["error"] / bound).fillna(0.0)
     values["reference"] = (values["reference_error"] / bound).fillna(0.0)
     values["wrong"] = values["result"] != "ok"
-    by = values.groupby(["layer", "strategy", "dtype", "tensor"], sort=False)
+    by = values.groupby(["layer", "strategy", "device", "dtype", "tensor"], sort=False)
     found = by.agg(
         worst=("worst", "max"),
         reference=("reference", "max"),
@@ -234,23 +243,33 @@ def correctness(run: Run) -> pd.DataFrame:
 
 
 def gate(run: Run) -> pd.DataFrame:
-    """One row a strategy: checks passed, worst error ÷ bound, training, result and reason."""
-    worst = correctness(run).groupby(["layer", "strategy"])["worst"].max()
-    counts = Counter((r["layer"], r["strategy"]) for r in run.of("check"))
-    trained = {(r["layer"], r["strategy"]): r for r in run.of("training")}
-    rows = []
+    """One row for each strategy × device: checks, worst error ÷ bound, training, result and reason."""
+    header = run.of("run")[0]
+    found = correctness(run)
+    rows: list[list[Any]] = [
+        [r["layer"], "(the layer itself)", "", 0, math.nan, math.nan, r["status"], r["reason"]]
+        for r in run.of("status")
+        if r["stage"] == "import" and not r["strategy"]
+    ]
     for layer, names in _strategies(run).items():
-        if layer not in run.of("run")[0]["wanted"]["layers"]:
-            continue
-        for name in names:
-            mine = [r for r in run.of("status") if (r["layer"], r["strategy"]) == (layer, name) and not r["dims"]]
-            statuses = [r for r in mine if r["stage"] in ("plan", "gate", "describe")]
-            key = (layer, name)
-            result = statuses[-1]["status"] if statuses else "ok" if key in trained else "not_run"
-            reason = statuses[-1]["reason"] if statuses else ""
-            loss = trained[key]["final_loss"] if key in trained else math.nan
-            rows.append([layer, name, counts[key], worst.get(key, math.nan), loss, result, reason])
-    return pd.DataFrame(rows, columns=["layer", "strategy", "checks", "worst", "final_loss", "result", "reason"])
+        for name in names if layer in header["wanted"]["layers"] else []:
+            for device in header["devices"]:
+                rows.append([layer, name, device, *_gate_row(run, found, layer, name, device)])
+    columns = ["layer", "strategy", "device", "checks", "worst", "final_loss", "result", "reason"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _gate_row(run: Run, found: pd.DataFrame, layer: str, name: str, device: str) -> list[Any]:
+    def mine(kind: str) -> list[Record]:
+        return [r for r in run.of(kind) if (r["layer"], r["strategy"], r["device"]) == (layer, name, device)]
+
+    own = found[(found["layer"] == layer) & (found["strategy"] == name) & (found["device"] == device)]
+    worst = float(own["worst"].max()) if len(own) else math.nan
+    trained = mine("training")
+    statuses = [r for r in mine("status") if not r["dims"] and r["stage"] in ("plan", "gate")]
+    result = statuses[-1]["status"] if statuses else "ok" if trained else "not_run"
+    loss = float(trained[-1]["final_loss"]) if trained else math.nan
+    return [len(mine("check")), worst, loss, result, statuses[-1]["reason"] if statuses else ""]
 
 
 def training(run: Run) -> pd.DataFrame:
@@ -258,13 +277,21 @@ def training(run: Run) -> pd.DataFrame:
     frame = _frame(run, "training")
     if frame.empty:
         return frame
+    for column in ("final_loss", "error", "bound"):
+        frame[column] = frame[column].astype(float)
     facts = pd.DataFrame(run.of("layer"))[["layer", "task_title", "task_naive", "naive_loss", "target_loss"]]
     return frame.merge(facts, on="layer", how="left")
 
 
 def memory(run: Run) -> pd.DataFrame:
-    """One row for each group × strategy, in bytes above parameters and inputs."""
-    return _frame(run, "memory")
+    """One row for each group × strategy, in bytes above parameters and inputs; ``reason`` says why where none is."""
+    frame = _frame(run, "memory")
+    failed = [r for r in run.of("status") if r["stage"] == "memory" and r["dims"]]
+    columns = [*GROUP, "strategy", "saved", "forward_peak", "backward_peak", "step_peak", "left", "reason"]
+    measured = [{**row, "reason": ""} for row in frame.to_dict("records")]
+    return pd.DataFrame(
+        [*measured, *({k: r[k] for k in (*GROUP, "strategy", "reason")} for r in failed)], columns=columns
+    )
 
 
 def first_calls(run: Run) -> pd.DataFrame:

@@ -42,11 +42,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class Loaded:
-    """What importing an entry gave: the object, or the error in one line."""
+    """What importing an entry gave: the object, or the error in one line, and the package that is missing if so."""
 
     entry: Entry
     value: Any
     error: str | None
+    missing: str | None = None
 
 
 def _folder(source: str) -> tuple[Path, str]:
@@ -74,9 +75,18 @@ def _summary(path: Path) -> str:
     """First line of a file's docstring, without running it; empty where it has none or does not parse."""
     try:
         doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
-    except (SyntaxError, UnicodeDecodeError):
+    except (SyntaxError, ValueError, OSError):
         return ""
     return doc.splitlines()[0] if doc else ""
+
+
+def resolve(source: str) -> str:
+    """A source as other processes find it: a package of any kind becomes the path of its folder.
+
+    Raises:
+        SourceError: it cannot be found.
+    """
+    return str(_folder(source)[0])
 
 
 def scan(sources: Sequence[str]) -> list[Entry]:
@@ -124,7 +134,10 @@ def load(entry: Entry) -> Loaded:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - a stranger's file may raise anything, SystemExit included
-        return Loaded(entry, None, f"{entry.path.name}{_line(error, entry.path)}: {type(error).__name__}: {error}")
+        text = f"{entry.path.name}{_line(error, entry.path)}: {type(error).__name__}: {error}"
+        own = entry.module.split(".")[0]
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        return Loaded(entry, None, text, None if missing and missing.split(".")[0] == own else missing)
     if not isinstance(value, kind):
         return Loaded(entry, None, f"{entry.path.name}: must define `{wanted} = {kind.__name__}(...)`")
     return Loaded(entry, value, None)

@@ -14,9 +14,7 @@ from harness.measure.passes import Call
 
 
 class Clock(Protocol):
-    """Times calls on one kind of device; ``derives`` names passes that it cannot time by themselves."""
-
-    derives: tuple[str, ...]
+    """Times calls on one kind of device."""
 
     def seconds(self, call: Call, n: int) -> float:
         """Seconds that n calls take together, preparation left out."""
@@ -25,8 +23,6 @@ class Clock(Protocol):
 
 class CpuClock:
     """Every call is timed by itself (a clock pair costs 80 ns), so preparation stays out; the sample is their sum."""
-
-    derives: tuple[str, ...] = ()
 
     def seconds(self, call: Call, n: int) -> float:
         prepare, run = call.prepare, call.run
@@ -46,8 +42,6 @@ class CudaClock:
     A backward cannot be timed by itself this way (its graph would have to be built inside the batch), so it is
     derived as forward_backward − forward when the records are analysed.
     """
-
-    derives: tuple[str, ...] = ("backward",)
 
     def seconds(self, call: Call, n: int) -> float:
         prepare, run = call.prepare, call.run

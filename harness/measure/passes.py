@@ -31,11 +31,11 @@ class Call:
 
 
 def calls(layer: Layer, strategy: Strategy, dims: Dims, values: Values) -> dict[str, Call]:
-    """Every pass of a strategy by name, on one set of values and with parameters of its own."""
+    """Every pass of a strategy by name, on copies of the values and parameters of its own."""
     instance = build(strategy, dims, values.parameters)
     leaves = values.leaves()
-    data = values.inputs
-    cotangent, target, loss = values.cotangent, values.target, layer.task.loss
+    data = {name: x.clone() for name, x in values.inputs.items()}
+    cotangent, target, loss = values.cotangent.clone(), values.target.clone(), layer.task.loss
 
     def nothing() -> None:
         return None

@@ -66,10 +66,12 @@ def warm_up(call: Call, clock: Clock) -> bool:
 
 
 def calibrate(call: Call, clock: Clock) -> int:
-    """Number of calls that last SAMPLE_SECONDS, from the median of a few single calls after re-warming."""
+    """Number of calls that last SAMPLE_SECONDS together, grown until they do: single calls tell little of a batch."""
     clock.seconds(call, REWARM_CALLS)
-    one = median(clock.seconds(call, 1) for _ in range(5))
-    return max(1, math.ceil(SAMPLE_SECONDS / max(one, 1e-9)))
+    n = 1
+    while (lasted := clock.seconds(call, n)) < SAMPLE_SECONDS:
+        n = max(n + 1, math.ceil(n * min(10.0, SAMPLE_SECONDS / max(lasted, 1e-9))))
+    return n
 
 
 def rounds_within(seconds: float, series: Sequence[Series], samples: Sequence[float]) -> int:

@@ -63,9 +63,9 @@ def collect(torch: Any = None) -> dict[str, Any]:
 
 
 def _variables() -> dict[str, str]:
-    """Those on the allow-list; of paths only that they are set, for they name users and machines."""
+    """Those on the allow-list; of paths and device UUIDs only that they are set, for they name users and machines."""
     named = {k: v for k, v in sorted(os.environ.items()) if ENVIRONMENT_VARIABLES.search(k)}
-    return {k: "(a path)" if "/" in v else v for k, v in named.items()}
+    return {k: "(set)" if "/" in v or "GPU-" in v or "MIG-" in v else v for k, v in named.items()}
 
 
 def _unknown(reason: str) -> Any:

@@ -47,9 +47,13 @@ class Group:
 
 @dataclass(frozen=True)
 class LayerFacts:
-    """A layer as described by the worker that imported it, so that planning needs no torch."""
+    """A layer as described by the worker that imported it, so that planning needs no torch.
+
+    ``digest`` is of all the files of its folder but the strategies'.
+    """
 
     layer: str
+    digest: str
     title: str
     formula: str
     reference: str
@@ -63,7 +67,10 @@ class LayerFacts:
 
 @dataclass(frozen=True)
 class StrategyFacts:
-    """A strategy as described by the worker that imported it; ``error`` is set where the import failed."""
+    """A strategy as described by the worker that imported it.
+
+    ``error`` is set where the import failed, ``missing`` where that was for want of a package.
+    """
 
     layer: str
     strategy: str
@@ -80,6 +87,7 @@ class StrategyFacts:
     marker: str | None = None
     dash: str | None = None
     error: str | None = None
+    missing: str | None = None
 
 
 @dataclass(frozen=True)
@@ -186,6 +194,7 @@ class CaseStatus:
     dtype: str = ""
     device: str = ""
     threads: int = 0
+    passed: str = ""
 
 
 @dataclass(frozen=True)

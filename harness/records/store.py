@@ -2,7 +2,7 @@
 
 A cell is a unit of work that is done or not done. Its records carry its name and an attempt number, and count once
 a ``cell`` record of the same attempt has closed it; so a crash in the middle of a cell leaves nothing half-counted,
-and the cell is simply run again. Run-level kinds count at once.
+and the cell is simply run again. Records outside any cell count at once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from harness.records.schema import SCHEMA, as_record
 Record = dict[str, Any]
 
 FILE = "records.jsonl"
-RUN_LEVEL = frozenset({"run", "environment", "layer", "strategy", "status", "cell"})
 
 
 class StoreError(ValueError):
@@ -87,13 +86,13 @@ def read(folder: Path) -> Run:
     if run.get("schema", 0) > SCHEMA:
         raise StoreError(f"{path} has schema {run['schema']}, newer than this program's {SCHEMA}: update layerbench")
 
-    closed = {(r["cell"], r["attempt"]) for r in records if r["kind"] == "cell"}
+    closed = {(r.get("cell"), r.get("attempt")) for r in records if r["kind"] == "cell"}
     by_kind: dict[str, list[Record]] = {}
     for record in records:
-        if record["kind"] in RUN_LEVEL or (record.get("cell"), record.get("attempt")) in closed:
+        if not record.get("cell") or (record["cell"], record.get("attempt")) in closed:
             by_kind.setdefault(record["kind"], []).append(record)
     attempts = max((r.get("attempt", 0) for r in records), default=0)
-    return Run(path, by_kind, warnings, frozenset(cell for cell, _ in closed), attempts)
+    return Run(path, by_kind, warnings, frozenset(str(cell) for cell, _ in closed), attempts)
 
 
 class Journal:
@@ -124,15 +123,22 @@ class Journal:
                 self._file.write(b"\n")
 
     def write(self, items: Iterable[Any], cell: str = "", attempt: int = 0) -> None:
-        """Append records (dataclasses, or dicts that carry their kind) and make them durable."""
+        """Append records (dataclasses, or dicts that carry their kind) and make them durable.
+
+        Raises:
+            StoreError: the disk is full or gone.
+        """
         lines = []
         for item in items:
             record = item if isinstance(item, dict) else as_record(item)
             record = {"kind": record["kind"], "cell": cell, "attempt": attempt, **record}
             lines.append(json.dumps(_plain(record), allow_nan=False, ensure_ascii=False) + "\n")
-        self._file.write("".join(lines).encode())
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        try:
+            self._file.write("".join(lines).encode())
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise StoreError(f"cannot write records: {error.strerror}; what was written before is kept") from None
 
     def close(self) -> None:
         """Release the folder."""

@@ -53,7 +53,7 @@ def write_all(run: Run, folder: Path) -> list[Path]:
         for layer, rows in timing.groupby("layer", sort=False):
             written += _save(speed_ups(rows, styles, f"{layer} · {machine}"), folder / f"speedup-{layer}")
             written += _save(latencies(rows, styles, f"{layer} · {machine}"), folder / f"latency-{layer}")
-        for layer, rows in memory.groupby("layer", sort=False) if not memory.empty else []:
+        for layer, rows in memory[memory["reason"] == ""].groupby("layer", sort=False):
             written += _save(memories(rows, styles, f"{layer} · {machine}"), folder / f"memory-{layer}")
         for layer, rows in training.groupby("layer", sort=False) if not training.empty else []:
             written += _save(curves(rows, styles, f"{layer} · {machine}"), folder / f"training-{layer}")
@@ -114,7 +114,7 @@ def speed_ups(timing: pd.DataFrame, styles: Styles, title: str) -> Figure:
         _plain_ticks(axes.xaxis)
     count = _count(timing)
     figure.suptitle(
-        f"Speed-up over {_baseline(timing)}, {title}\n95 % intervals, simultaneous in a group; tie band grey; {count}",
+        f"Speed-up over {_baseline(timing)}, {title}\n95 % intervals, joint in each panel; tie band grey; {count}",
         fontsize=8.5, x=0.01, ha="left",
     )  # fmt: skip
     return figure

@@ -110,6 +110,7 @@ def gate(frame: pd.DataFrame) -> pd.DataFrame:
         {
             "layer": frame["layer"],
             "strategy": frame["strategy"],
+            "device": frame["device"],
             "result": frame["result"].str.replace("_", " "),
             "checks": frame["checks"],
             "worst error ÷ bound": frame["worst"].map(_number),
@@ -125,6 +126,7 @@ def correctness(frame: pd.DataFrame) -> pd.DataFrame:
         {
             "layer": frame["layer"],
             "strategy": frame["strategy"],
+            "device": frame["device"],
             "dtype": frame["dtype"],
             "tensor": frame["tensor"],
             "error ÷ bound": frame["worst"].map(_number),
@@ -173,8 +175,8 @@ def memory(frame: pd.DataFrame) -> pd.DataFrame:
         ("step_peak", "peak of a step"),
         ("left", "left after"),
     ):
-        shown[title] = (frame[column] / 1024).map(lambda kib: f"{kib:.6g}")
-    return shown
+        shown[title] = (frame[column] / 1024).map(lambda kib: "–" if math.isnan(kib) else f"{kib:.6g}")
+    return shown.assign(notes=frame["reason"])
 
 
 def first_call(frame: pd.DataFrame) -> pd.DataFrame:

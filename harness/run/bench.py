@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
-import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
-
-import psutil
 
 from harness.layers.discover import scan
-from harness.records.schema import SCHEMA, CaseStatus, Group, LayerFacts, StrategyFacts, as_record
-from harness.records.store import FILE, Journal, Record, Run, read
+from harness.records.schema import CaseStatus, Group, as_record
+from harness.records.store import FILE, Journal, Record, Run
+from harness.run import opening
 from harness.run.conductor import Conductor, OutOfTimeError
-from harness.run.jobs import Cell, Job
-from harness.run.plan import Failures, Machine, Plan, UsageError, Wanted, make_plan
+from harness.run.jobs import Job
+from harness.run.plan import Failures, Plan, Wanted, gate_scope
 from harness.run.progress import Reporter
 
 REPORT_SECONDS = 20.0
@@ -50,157 +46,88 @@ class Settings:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Where the records are, and what did not pass the gate."""
+    """Where the records are, and the statuses of what did not pass the gate."""
 
     folder: Path
-    plan: Plan
     failures: tuple[Record, ...]
-    measured: int
-    out_of_time: bool
-
-
-def check_folder(out: Path, resume: bool) -> None:
-    """Refuse a folder that cannot be used.
-
-    Raises:
-        UsageError: it holds something already, or it holds no run to go on with.
-    """
-    if resume:
-        if not (out / FILE).exists():
-            raise UsageError(f"--resume: {out} holds no {FILE}; leave --resume out to start a run there")
-    elif out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is a file: give --out a folder")
-    elif out.exists() and any(out.iterdir()):
-        raise UsageError(f"{out} is not empty: choose another --out, or go on with the run in it by --resume")
 
 
 def execute(wanted: Wanted, settings: Settings, label: Callable[[Record, str], Path]) -> Outcome:
     """Do a run.
 
     Args:
-        label: names the folder of a machine's results from its ``environment`` record.
+        label: names the folder of a machine's results from its ``environment`` record and the profile.
 
     Raises:
-        UsageError, StoreError, SourceError: see there; nothing has run yet.
+        UsageError, StoreError, SourceError: see there; nothing has run yet (StoreError: or the disk is full).
         WorkerError: workers cannot even start.
         KeyboardInterrupt: finished cells are in the records.
     """
     started = time.monotonic()
     scan(settings.sources)
     if settings.out is not None:
-        check_folder(settings.out, settings.resume)
-    with tempfile.TemporaryDirectory(prefix="layerbench-") as scratch, Reporter() as reporter:
-        described, environment = _describe(settings, Path(scratch), reporter)
-        folder = settings.out or label(environment, wanted.profile)
-        earlier = read(folder) if settings.resume else None
-        if earlier is not None:
-            wanted = _wanted_before(earlier)
-        plan = _plan(wanted, described, environment, settings.sources)
+        opening.check_folder(settings.out, settings.resume)
+    with tempfile.TemporaryDirectory(prefix="layerbench-") as temporary, Reporter() as reporter:
+        scratch = Path(temporary)
+        patience = min(settings.timeout, settings.budget or settings.timeout)
+        described = opening.describe(settings.sources, scratch, patience, reporter)
+        planned = opening.plan(wanted, described, settings.sources)
+        folder = settings.out or label(described.environment, wanted.profile)
         journal = Journal(folder)
         try:
+            earlier = opening.earlier_run(folder) if settings.resume else None
             if earlier is None:
-                journal.write([_header(plan, settings.measure), environment, *described, *plan.statuses])
+                attempt = 1
+                opening.write_header(journal, planned, described, settings.measure, attempt)
             else:
-                _same_sources(earlier, described)
-            return _Run(plan, settings, folder, journal, earlier, Path(scratch), reporter, started).carry_out()
+                attempt = earlier.attempts
+                opening.refuse_what_has_changed(earlier, described, wanted)
+                planned = opening.plan(opening.wanted_before(earlier), described, settings.sources)
+            run = _Run(planned, settings, folder, journal, earlier, attempt, scratch, reporter, started)
+            for status in (*described.broken, *planned.statuses):
+                run.heard(as_record(status))
+            return run.carry_out()
         finally:
             journal.close()
-
-
-def _describe(settings: Settings, scratch: Path, reporter: Reporter) -> tuple[list[Any], Record]:
-    """Facts of all layers and strategies, and the environment; nothing is written yet."""
-    found: list[Record] = []
-    journal = Journal(scratch / "describe")
-    cell = Cell("describe", (), Group("", "", "", "cpu", 1))
-    job = Job((cell,), settings.sources, "cpu", 1, False, "", 0, 0.0)
-    reporter.now("reading the layers and strategies")
-    Conductor(journal, reporter, scratch, settings.timeout, heard=found.append).run([job])
-    journal.close()
-    environment = next(r for r in found if r["kind"] == "environment")
-    kinds = {"layer": LayerFacts, "strategy": StrategyFacts, "status": CaseStatus}
-    return [_rebuilt(kinds[r["kind"]], r) for r in found if r["kind"] in kinds], environment
-
-
-def _rebuilt(kind: type, record: Record) -> Any:
-    fields = {f.name for f in dataclasses.fields(kind)}
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in record.items() if k in fields})
-
-
-def _plan(wanted: Wanted, described: list[Any], environment: Record, sources: tuple[str, ...]) -> Plan:
-    layers = [d for d in described if isinstance(d, LayerFacts)]
-    strategies = [d for d in described if isinstance(d, StrategyFacts)]
-    broken = [d for d in described if isinstance(d, CaseStatus) and not d.strategy]
-    if broken and (not layers or set(wanted.layers) & {b.layer for b in broken}):
-        raise UsageError(f"layer {broken[0].layer} cannot be used: {broken[0].reason}")
-    known = {layer.layer for layer in layers}
-    orphans = {s.layer for s in strategies} - known - {b.layer for b in broken}
-    if orphans:
-        raise UsageError(
-            f"folder {sorted(orphans)[0]!r} has strategies but no layer: define `layer = Layer(...)` in its __init__.py"
-        )
-    cores = min(psutil.cpu_count(logical=False) or 1, len(os.sched_getaffinity(0)))
-    compiler = shutil.which(os.environ.get("CXX", "g++")) is not None
-    machine = Machine(bool(environment.get("gpu")), compiler, cores)
-    return make_plan(wanted, layers, [s for s in strategies if s.layer in known], machine, sources)
-
-
-def _header(plan: Plan, measure: bool) -> Record:
-    wanted = plan.wanted
-    return {
-        "kind": "run",
-        "schema": SCHEMA,
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "sources": [Path(s).name for s in plan.sources],
-        "wanted": dataclasses.asdict(wanted),
-        "groups": [dataclasses.asdict(g) for g in plan.groups] if measure else [],
-        "passes": list(plan.profile.passes),
-        "launches": plan.launches,
-    }
-
-
-def _wanted_before(earlier: Run) -> Wanted:
-    before: dict[str, Any] = earlier.of("run")[0]["wanted"]
-    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in before.items()}
-    return Wanted(**fields)
-
-
-def _same_sources(earlier: Run, described: Iterable[Any]) -> None:
-    before = {(r["layer"], r["strategy"]): r["digest"] for r in earlier.of("strategy")}
-    now = {(d.layer, d.strategy): d.digest for d in described if isinstance(d, StrategyFacts)}
-    changed = [f"{layer}/{strategy}" for (layer, strategy), d in before.items() if now.get((layer, strategy)) != d]
-    if changed:
-        raise UsageError(f"changed since the run began: {', '.join(changed)}; start a new run instead of --resume")
 
 
 class _Run:
     """The stages of a run, and what is known of it so far."""
 
     def __init__(
-        self, plan: Plan, settings: Settings, folder: Path, journal: Journal, earlier: Run | None,
+        self, plan: Plan, settings: Settings, folder: Path, journal: Journal, earlier: Run | None, attempt: int,
         scratch: Path, reporter: Reporter, started: float,
     ) -> None:  # fmt: skip
-        self.plan, self.settings, self.folder, self.journal, self.reporter = (
-            plan,
-            settings,
-            folder,
-            journal,
-            reporter,
-        )
+        self.plan, self.settings, self.folder, self.journal, self.reporter = plan, settings, folder, journal, reporter
         self.failures: list[Record] = []
         self.failed: set[tuple[str, str]] = set()
-        self.measured = 0
-        self._look: list[Record] = []
+        self._first: dict[str, float] = {}
         self._checks: list[Record] = []
         self._deadline = None if settings.budget is None else started + settings.budget - REPORT_SECONDS
-        for record in map(as_record, plan.statuses):
-            self._heard(record)
-        for kind in ("status", "samples"):
-            for record in earlier.of(kind) if earlier else []:
-                self._heard(record)
+        for record in earlier.of("status") if earlier else []:
+            if record["stage"] not in ("plan", "import", "budget"):
+                self.heard(record)
         self.conductor = Conductor(
-            journal, reporter, scratch, settings.timeout, earlier.done if earlier else frozenset(),
-            earlier.attempts if earlier else 0, self._deadline, self._heard,
+            journal, reporter, scratch, settings.timeout, earlier.done if earlier else frozenset(), attempt,
+            self._deadline, self.heard,
         )  # fmt: skip
+
+    def carry_out(self) -> Outcome:
+        """All stages, the gate first."""
+        parallel = max(1, min(2, len(os.sched_getaffinity(0))))
+        gate_minutes, minutes = self.plan.minutes(parallel)
+        self._announce(gate_minutes, minutes if self.settings.measure else 0.0)
+        try:
+            self.conductor.run(self._slowest_first(), 1 if "cuda" in self.plan.devices else parallel)
+            if self.settings.measure:
+                self._launch(minutes * 60 / max(1, self.plan.launches))
+                self.conductor.run(self.plan.first_call_jobs(self._failures()), fresh_caches=True)
+        except OutOfTimeError:
+            self.reporter.say("the budget is spent: what was finished is kept", style="yellow")
+        return Outcome(self.folder, tuple(self.failures))
+
+    def _failures(self) -> Failures:
+        return frozenset(self.failed)
 
     def _slowest_first(self) -> list[Job]:
         """Gates in an order that keeps two workers busy to the end: those that compile, those interpreted, the rest."""
@@ -212,57 +139,35 @@ class _Run:
 
         return sorted(self.plan.gates, key=rank)
 
-    def carry_out(self) -> Outcome:
-        """All stages, the gate first."""
-        parallel = max(1, min(2, len(os.sched_getaffinity(0))))
-        gate_minutes, minutes = self.plan.minutes(parallel)
-        self._announce(gate_minutes, minutes if self.settings.measure else 0.0)
-        out_of_time = False
-        try:
-            self.conductor.run(self._slowest_first(), 1 if "cuda" in self.plan.devices else parallel)
-            if self.settings.measure:
-                self._launch(minutes * 60 / max(1, self.plan.launches))
-                self.conductor.run(self.plan.first_call_jobs(self._failures()), fresh_caches=True)
-        except OutOfTimeError:
-            out_of_time = True
-            self.reporter.say("the budget is spent: what was finished is kept", style="yellow")
-        return Outcome(self.folder, self.plan, tuple(self.failures), self.measured, out_of_time)
-
-    def _failures(self) -> Failures:
-        return frozenset(self.failed)
-
     def _announce(self, gate_minutes: float, minutes: float) -> None:
         plan, p = self.plan, self.plan.profile
         gates = len(plan.gates)
-        cells = gates + (self._measuring_cells() if self.settings.measure else 0)
-        self.reporter.estimate(60 * (gate_minutes + minutes), cells)
-        self.reporter.say(f"records: {self.folder / FILE}")
         text = f"plan: gate for {gates} strategies, about {gate_minutes:.0f} min"
+        cells = gates
         if self.settings.measure:
+            self.reporter.say(f"records: {self.folder / FILE}")
             text += (
                 f"; then {len(plan.groups)} groups × {len(p.passes)} passes × {plan.launches} launches,"
                 f" about {minutes:.0f} min"
             )
+            jobs = [*plan.memory_jobs(frozenset()), *plan.first_call_jobs(frozenset())]
+            jobs += plan.launch_jobs(1, plan.groups, frozenset()) * plan.launches
+            cells += sum(len(job.cells) for job in jobs)
+        self.reporter.estimate(60 * (gate_minutes + minutes), cells)
         self.reporter.say(text)
 
-    def _measuring_cells(self) -> int:
-        plan = self.plan
-        jobs = [*plan.memory_jobs(frozenset()), *plan.first_call_jobs(frozenset())]
-        jobs += plan.launch_jobs(1, plan.groups, frozenset()) * plan.launches
-        return sum(len(job.cells) for job in jobs)
-
     def _launch(self, seconds: float) -> None:
-        """All launches; under a budget, the least telling groups go first so that an interval remains possible."""
+        """All launches; under a budget, the least telling groups are dropped first so that intervals stay possible."""
         groups = list(self.plan.groups)
         for launch in range(1, self.plan.launches + 1):
             if self._deadline is not None:
                 needed = max(1, min(self.plan.launches, FEWEST_LAUNCHES) - launch + 1)
                 groups = self._that_fit(groups, seconds, self._deadline - time.monotonic(), needed)
-            began = time.monotonic()
+            began, before = time.monotonic(), len(self.conductor.done)
             self.conductor.run(self.plan.launch_jobs(launch, groups, self._failures()))
-            seconds = (time.monotonic() - began) * len(self.plan.groups) / max(1, len(groups))
+            if len(self.conductor.done) > before:  # else an earlier attempt had done it
+                seconds = (time.monotonic() - began) * len(self.plan.groups) / max(1, len(groups))
             if launch == 1:
-                self._first_look()
                 self.conductor.run(self.plan.memory_jobs(self._failures()))
 
     def _that_fit(self, groups: list[Group], seconds: float, left: float, launches: int) -> list[Group]:
@@ -279,18 +184,17 @@ class _Run:
             self.reporter.say(f"{reason}: {'; '.join(str(g) for g in groups[keep:])}", style="yellow")
         return groups[:keep]
 
-    def _heard(self, record: Record) -> None:
-        kind = record["kind"]
-        if kind == "check":
-            self._checks.append(record)
-        elif kind == "training":
-            self._say_passed(record)
-        elif kind == "samples":
-            self.measured += 1
-            if record["launch"] == 1:
-                self._look.append(record)
-        elif kind == "status":
-            self._say_status(record)
+    def heard(self, record: Record) -> None:
+        """Take note of a record, and say what a person would want to know at once."""
+        match record["kind"]:
+            case "check":
+                self._checks.append(record)
+            case "training":
+                self._say_passed(record)
+            case "samples":
+                self._first_look(record)
+            case "status":
+                self._say_status(record)
 
     def _say_passed(self, training: Record) -> None:
         mine = [c for c in self._checks if (c["layer"], c["strategy"]) == (training["layer"], training["strategy"])]
@@ -303,29 +207,31 @@ class _Run:
 
     def _say_status(self, status: Record) -> None:
         name = f"{status['layer']}/{status['strategy']}"
+        where = str(_group(status)) if status["dims"] else gate_scope(status["layer"], status["device"])
         if status["stage"] in ("plan", "budget") and status["status"] in ("skipped", "unsupported"):
             if not status["dims"]:
                 self.reporter.say(f"note  {name}: {status['status']}: {status['reason']}", style="yellow")
             return
-        scope = status["layer"]
-        if status["dims"]:
-            scope = str(Group(*(status[k] for k in ("layer", "dims", "dtype", "device", "threads"))))
-        else:
+        if not status["dims"]:
             self.failures.append(status)
-        self.failed.add((scope, status["strategy"]))
-        self.reporter.say(f"{scope} · {name}: {status['status']}: {status['reason']}", style="red")
+        if status["stage"] not in ("memory", "first_call"):
+            self.failed.add((f"{where} {status['pass']}".strip(), status["strategy"]))
+        at = f"{where} · " if status["dims"] else ""
+        self.reporter.say(f"{at}{name}: {status['status']}: {status['reason']}", style="red")
 
-    def _first_look(self) -> None:
-        """Ratios of the first launch, one line a group: a first figure, without an interval yet."""
-        by_cell: dict[tuple[str, str], dict[str, float]] = {}
-        for r in self._look:
-            if not r["again"]:
-                group = str(Group(*(r[k] for k in ("layer", "dims", "dtype", "device", "threads"))))
-                by_cell.setdefault((group, r["pass"]), {})[r["strategy"]] = median(r["seconds"]) / r["calls"]
-        baseline = self.plan.wanted.baseline
-        for (group, passed), seconds in by_cell.items():
-            if passed == "forward_backward" and baseline in seconds:
-                speeds = ", ".join(f"{s} {seconds[baseline] / t:.2f}×" for s, t in seconds.items() if s != baseline)
-                self.reporter.say(
-                    f"first look, one launch  {group} {passed}: {baseline} {seconds[baseline] * 1e6:.4g} µs, {speeds}"
-                )
+    def _first_look(self, samples: Record) -> None:
+        """Speed-ups of a group's first launch as soon as they are there: a first figure, without an interval yet."""
+        if (samples["launch"], samples["pass"]) != (1, "forward_backward"):
+            return
+        if not samples["again"]:
+            self._first[samples["strategy"]] = median(samples["seconds"]) / samples["calls"]
+            return
+        baseline, seconds = samples["strategy"], self._first
+        speeds = ", ".join(f"{s} {seconds[baseline] / t:.2f}×" for s, t in seconds.items() if s != baseline)
+        own = f"{baseline} {seconds[baseline] * 1e6:.4g} µs"
+        self.reporter.say(f"first look, one launch  {_group(samples)} forward_backward: {own}, {speeds}")
+        self._first = {}
+
+
+def _group(record: Record) -> Group:
+    return Group(*(record[k] for k in ("layer", "dims", "dtype", "device", "threads")))

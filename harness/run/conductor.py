@@ -17,11 +17,12 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import harness
 from harness.records.schema import CaseStatus, CellEnd, Status, as_record
 from harness.records.store import Journal, Record
-from harness.run.jobs import NOTE_BYTES, Cell, Job, read_note
+from harness.run.jobs import DEVICE_LOST, NOTE_BYTES, Cell, Job, read_note
 from harness.run.progress import Reporter
 
 ALLOCATOR = {
@@ -32,10 +33,17 @@ ALLOCATOR = {
 """glibc's thresholds, fixed in CPU workers: left to move, runs of one script differ up to ninefold by page faults."""
 
 POLL_SECONDS = 0.5
+LONGEST_MESSAGE = 1 << 28
+MESSAGE = {"cell", "seconds", "records"}
+Ending = Literal["ended", "timeout", "garbage"]
 
 
 class WorkerError(RuntimeError):
     """A worker that ended before it touched any strategy: the installation is broken, not a strategy."""
+
+
+class GarbageError(RuntimeError):
+    """A worker's pipe carried something that is no message."""
 
 
 class OutOfTimeError(RuntimeError):
@@ -49,17 +57,16 @@ class Child:
         self.job = job
         scratch.mkdir(parents=True, exist_ok=True)
         self._errors = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 - read when the process has ended
-        self._note = scratch / f"note-{time.monotonic_ns()}"
+        stem = scratch / str(time.monotonic_ns())
+        self._note, self._job = stem.with_suffix(".note"), stem.with_suffix(".json")
         self._note.write_bytes(bytes(NOTE_BYTES))
+        self._job.write_text(job.to_json())
+        # -P: a file called triton.py in the current folder must not pass for the package
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "harness.run.worker", str(self._note)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
+            [sys.executable, "-P", "-m", "harness.run.worker", str(self._job), str(self._note)],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._errors,
             env=_environment(job, caches), start_new_session=True,
         )  # fmt: skip
-        assert self.process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.write(job.to_json().encode() + b"\n")
-            self.process.stdin.close()
         self._rest = b""
         self._seen = b""
         self._alive_at = time.monotonic()
@@ -70,6 +77,11 @@ class Child:
         """(group, strategy, what) that the worker is at."""
         return read_note(self._note.read_bytes())
 
+    @property
+    def finished(self) -> bool:
+        """Whether all its cells are done."""
+        return self.done >= {cell.name for cell in self.job.cells}
+
     def idle_seconds(self) -> float:
         """Time since the worker last said or noted something."""
         note = self._note.read_bytes()
@@ -78,12 +90,23 @@ class Child:
         return time.monotonic() - self._alive_at
 
     def messages(self) -> tuple[list[dict[str, Any]], bool]:
-        """Messages that have come, and whether that was the last of them."""
+        """Messages that have come, and whether that was the last of them.
+
+        Raises:
+            GarbageError: something that is no message: a strategy has written into the pipe.
+        """
         assert self.process.stdout is not None
         data = os.read(self.process.stdout.fileno(), 1 << 20)
         self._alive_at = time.monotonic()
         *lines, self._rest = (self._rest + data).split(b"\n")
-        return [json.loads(line) for line in lines], not data
+        names = {cell.name for cell in self.job.cells} - self.done
+        try:
+            found = [json.loads(line) for line in lines]
+            if len(self._rest) > LONGEST_MESSAGE or any(set(m) != MESSAGE or m["cell"] not in names for m in found):
+                raise ValueError
+        except (ValueError, TypeError):
+            raise GarbageError from None
+        return found, not data
 
     def stop(self) -> None:
         """Kill the process and all that it started."""
@@ -93,17 +116,22 @@ class Child:
         if self.process.stdout is not None:
             self.process.stdout.close()
         self._note.unlink(missing_ok=True)
+        self._job.unlink(missing_ok=True)
 
     def last_error(self) -> str:
         """The last line that went to standard error."""
-        self._errors.seek(0)
+        size = self._errors.seek(0, os.SEEK_END)
+        self._errors.seek(max(0, size - 65536))
         lines = [x.strip() for x in self._errors.read().decode(errors="replace").splitlines() if x.strip()]
-        return lines[-1][:300] if lines else ""
+        return lines[-1].replace(str(Path.home()), "~")[:300] if lines else ""
 
 
 def _environment(job: Job, caches: Path) -> dict[str, str]:
+    """The worker's: threads, caches and allocator are ours, and nothing switches the compiler off behind our back."""
+    root = str(Path(harness.__file__).resolve().parents[1])
     environment = {
         **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH")))),
         "OMP_NUM_THREADS": str(job.threads),
         "MKL_NUM_THREADS": str(job.threads),
         "PYTHONHASHSEED": "0",
@@ -111,7 +139,8 @@ def _environment(job: Job, caches: Path) -> dict[str, str]:
         "TRITON_CACHE_DIR": str(caches / "triton"),
         "TORCHINDUCTOR_COMPILE_THREADS": "1",
     }
-    environment.pop("TRITON_INTERPRET", None)
+    for name in ("TRITON_INTERPRET", "TORCH_COMPILE_DISABLE", "TORCHDYNAMO_DISABLE"):
+        environment.pop(name, None)
     if job.interpret:
         environment["TRITON_INTERPRET"] = "1"
     if job.device == "cpu":
@@ -163,13 +192,14 @@ class Conductor:
                         running[child.process.pid] = child
                         selector.register(child.process.stdout, selectors.EVENT_READ, child)  # type: ignore[arg-type]
                     for key, _ in selector.select(POLL_SECONDS):
-                        if not self._listen(key.data):
+                        ended = self._listen(key.data)
+                        if ended is not None:
                             selector.unregister(key.fileobj)
-                            waiting += self._ended(running.pop(key.data.process.pid))
+                            waiting += self._ended(running.pop(key.data.process.pid), ended)
                     for child in list(running.values()):
                         if child.idle_seconds() > self._timeout:
                             selector.unregister(child.process.stdout)  # type: ignore[arg-type]
-                            waiting += self._ended(running.pop(child.process.pid), timed_out=True)
+                            waiting += self._ended(running.pop(child.process.pid), "timeout")
                     self._show(running)
                     if self._deadline is not None and time.monotonic() > self._deadline:
                         raise OutOfTimeError("the budget is spent")
@@ -182,12 +212,16 @@ class Conductor:
         caches = Path(tempfile.mkdtemp(dir=self._scratch)) if fresh_caches else self._scratch / "caches"
         return Child(job, caches, self._scratch / "workers")
 
-    def _listen(self, child: Child) -> bool:
-        messages, last = child.messages()
+    def _listen(self, child: Child) -> Ending | None:
+        """Take what a worker says; how it has ended, if it has."""
+        try:
+            messages, last = child.messages()
+        except GarbageError:
+            return "garbage"
         for message in messages:
             self.write(message["records"], message["cell"], message["seconds"])
             child.done.add(message["cell"])
-        return not last
+        return "ended" if last or child.finished else None
 
     def write(self, records: Sequence[Any], cell: str, seconds: float = 0.0) -> None:
         """Write a closed cell."""
@@ -203,25 +237,27 @@ class Conductor:
         text = " | ".join(f"{note[0]} · {note[1]} · {note[2]}" for note in at if note)
         self._reporter.now(text or "starting")
 
-    def _ended(self, child: Child, timed_out: bool = False) -> list[Job]:
+    def _ended(self, child: Child, how: Ending) -> list[Job]:
         """Account for a worker that has ended; what is left of its job, without the strategy that ended it."""
         note = child.note
-        if not timed_out:
-            child.process.wait()
-        code = child.process.returncode
+        if how == "ended" and not child.finished:
+            with contextlib.suppress(subprocess.TimeoutExpired):  # it may have closed its pipe and gone on
+                child.process.wait(5)
+        code = child.process.poll()
         child.stop()
         left = child.job.without(frozenset(child.done))
         if not left.cells:
             return []
         error = child.last_error()
         if note is None:
-            raise WorkerError(f"a worker ended before its first cell: {error or f'exit code {code}'}")
+            raise WorkerError(f"a worker ended before its first cell: {error or _how(code)}")
         _, strategy, what = note
-        if timed_out:
+        if how == "timeout":
             status: Status = "timeout"
             reason = f"no sign of life for {self._timeout:.0f} s in: {what}"
         else:
-            status, reason = "crashed", f"{_how(code)} in: {what}"
+            status = "crashed"
+            reason = f"{_how(code) if how == 'ended' else 'wrote into the pipe of the harness'} in: {what}"
             if code and code > 0 and error:
                 reason += f" ({error})"
         cell = left.cells[0]
@@ -244,7 +280,11 @@ class Conductor:
 
 
 def _how(code: int | None) -> str:
-    if code is not None and code < 0:
+    if code is None:
+        return "closed its pipe and went on"
+    if code == DEVICE_LOST:
+        return "destroyed the CUDA context"
+    if code < 0:
         name = signal.Signals(-code).name
         return f"killed by signal {-code} ({name})" + (
             ", perhaps for want of memory" if -code == signal.SIGKILL else ""

@@ -1,4 +1,4 @@
-"""The ``describe`` cell: what the sources hold, as facts, so that planning needs no torch and no stranger's code."""
+"""The ``describe`` cell: what the sources hold, as facts, so that planning runs no torch and no stranger's code."""
 
 from __future__ import annotations
 
@@ -43,9 +43,20 @@ def _layer_facts(name: str, loaded: Loaded) -> LayerFacts | CaseStatus:
     }
     task = layer.task
     return LayerFacts(
-        name, layer.title, layer.formula, layer.reference, sizes, task.title, task.source, task.naive,
-        task.naive_loss, task.target_loss,
+        name, _folder_digest(loaded), layer.title, layer.formula, layer.reference, sizes, task.title, task.source,
+        task.naive, task.naive_loss, task.target_loss,
     )  # fmt: skip
+
+
+def _folder_digest(loaded: Loaded) -> str:
+    """Of everything in a layer's folder that is no strategy: the mathematics, helper modules, data."""
+    folder = loaded.entry.path.parent
+    files = [p for p in folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts]
+    mine = sorted(p for p in files if p.suffix != ".py" or p.name.startswith("_") or p.parent != folder)
+    sha = hashlib.sha256()
+    for path in mine:
+        sha.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())
+    return sha.hexdigest()
 
 
 def _strategy_facts(layer: str, name: str, loaded: Loaded) -> StrategyFacts:
@@ -53,7 +64,7 @@ def _strategy_facts(layer: str, name: str, loaded: Loaded) -> StrategyFacts:
     digest = hashlib.sha256(entry.path.read_bytes()).hexdigest()
     path = f"{entry.path.parent.name}/{entry.path.name}"
     if loaded.error is not None:
-        return StrategyFacts(layer, name, entry.summary, path, digest, error=loaded.error)
+        return StrategyFacts(layer, name, entry.summary, path, digest, error=loaded.error, missing=loaded.missing)
     s: Strategy = loaded.value
     style = asdict(s.style) if s.style else {}
     return StrategyFacts(

@@ -10,8 +10,15 @@ import torch
 
 from harness.records.schema import CaseStatus, Check, Group, Status, Training, dims_of, dims_text
 from harness.run.jobs import Cell, Job
-from harness.run.process import Process, forget_compiled, status_of
-from harness.verify.checks import Subject, check_gradients, check_launches, check_values
+from harness.run.process import Process, forget_compiled, leave_if_the_device_is_lost, status_of
+from harness.verify.checks import (
+    Subject,
+    check_double_backward,
+    check_gradients,
+    check_launches,
+    check_values,
+    working_dtype,
+)
 from harness.verify.oracle import DRAWS
 from harness.verify.training import check_training
 
@@ -22,6 +29,7 @@ def gate(process: Process, cell: Cell) -> Iterator[Any]:
     Running out of memory at a size that is to be measured costs that size alone.
     """
     name, (strategy_name,) = cell.group.layer, cell.strategies
+    process.about_to(str(cell.group), strategy_name, "import")
     layer = process.layer(name)
     strategy = process.strategy(name, strategy_name)
     subject = Subject(name, layer, strategy_name, strategy, process.strategy(name, layer.reference), process.job.device)
@@ -35,6 +43,7 @@ def gate(process: Process, cell: Cell) -> Iterator[Any]:
         try:
             results = check()
         except Exception as error:  # noqa: BLE001 - a strategy may raise anything; it becomes its status
+            leave_if_the_device_is_lost(process.job.device)
             word, reason = status_of(error)
             if word == "oom" and group is not None:
                 yield status(word, f"{stage}: {reason}", dims=group.dims, dtype=group.dtype, threads=group.threads)
@@ -64,8 +73,11 @@ def _stages(subject: Subject, cell: Cell, job: Job) -> Iterator[Stage]:
     for group in cell.sizes:
         if group.dtype in strategy.dtypes:
             yield f"values of {group}", group, partial(_check_size, subject, group, seed)
+    if "float64" in strategy.dtypes:
+        dims = layer.check[1] if job.interpret else layer.check[0]
+        yield "double backward", None, lambda: [check_double_backward(subject, dims, seed)]
     starts = 1 if job.interpret else DRAWS
-    yield "training", None, lambda: [check_training(subject, "float32", seed, starts)]
+    yield "training", None, lambda: [check_training(subject, working_dtype(strategy), seed, starts)]
 
 
 def _check_size(subject: Subject, group: Group, seed: int) -> list[Check]:

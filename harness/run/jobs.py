@@ -13,6 +13,8 @@ from typing import Any, Literal
 from harness.records.schema import Group
 
 NOTE_BYTES = 4096
+DEVICE_LOST = 70
+"""Exit code of a worker whose CUDA context a strategy has destroyed."""
 
 
 def note_bytes(group: str, strategy: str, what: str) -> bytes:
@@ -40,6 +42,7 @@ class Cell:
         strategies: those concerned; in a ``describe`` cell, those not to be imported (``layer/strategy``).
         group: what is measured; in a ``gate`` cell the first of ``sizes``, or a group without dims.
         sizes: in a ``gate`` cell, the groups whose sizes are checked beside the layer's own check sizes.
+        baseline: the strategy that is also timed against itself.
     """
 
     kind: Kind
@@ -48,6 +51,7 @@ class Cell:
     passed: str = ""
     launch: int = 0
     sizes: tuple[Group, ...] = ()
+    baseline: str = ""
 
     @property
     def name(self) -> str:
@@ -82,12 +86,11 @@ class Job:
     device: str
     threads: int
     interpret: bool
-    baseline: str
     seed: int
     seconds: float
 
     def without(self, done: frozenset[str], blamed: tuple[Group, str] | None = None) -> Job:
-        """What is left when some cells are done and a strategy of a group is to be left out."""
+        """What is left when some cells are done and a strategy of a group (all of it if "") is to be left out."""
         cells = []
         for cell in self.cells:
             if cell.name in done:
@@ -95,7 +98,8 @@ class Job:
             if blamed and cell.kind == "describe":
                 cell = dataclasses.replace(cell, strategies=(*cell.strategies, blamed[1]))
             elif blamed and cell.group == blamed[0]:
-                cell = dataclasses.replace(cell, strategies=tuple(s for s in cell.strategies if s != blamed[1]))
+                rest = tuple(s for s in cell.strategies if blamed[1] not in (s, ""))
+                cell = dataclasses.replace(cell, strategies=rest)
             if cell.strategies or cell.kind == "describe":
                 cells.append(cell)
         return dataclasses.replace(self, cells=tuple(cells))

@@ -18,7 +18,9 @@ from harness.measure.passes import Call, calls
 from harness.measure.sampler import Arm, Series, sample, warm_up
 from harness.records.schema import CaseStatus, FirstCall, Group, Memory, Samples, dims_of
 from harness.run.jobs import Cell, note_bytes
-from harness.run.process import Process, forget_compiled, status_of
+from harness.run.process import Process, forget_compiled, leave_if_the_device_is_lost, status_of
+
+DIGEST_ELEMENTS = 2**20
 
 
 class Bench:
@@ -26,6 +28,7 @@ class Bench:
 
     def __init__(self, process: Process, group: Group) -> None:
         self.process, self.group = process, group
+        process.about_to(str(group), "", "drawing the values")
         torch.set_num_threads(group.threads)
         forget_compiled()
         self.layer = process.layer(group.layer)
@@ -45,12 +48,14 @@ class Bench:
         return time.perf_counter() - started
 
     def digest(self, made: dict[str, Call]) -> str:
-        """Of output and gradients, bit for bit."""
+        """Of output and gradients, bit for bit; of large ones, of evenly spaced elements."""
         call = made["forward_backward"]
         output, gradients = call.run(call.prepare())
         sha = hashlib.sha256()
         for tensor in (output, *gradients):
-            sha.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+            flat = tensor.detach().flatten()
+            some = flat[:: max(1, flat.numel() // DIGEST_ELEMENTS)].contiguous().cpu()
+            sha.update(some.view(torch.uint8).numpy().tobytes())
         return sha.hexdigest()[:16]
 
     def synchronize(self) -> None:
@@ -58,11 +63,12 @@ class Bench:
         if self.group.device == "cuda":
             torch.cuda.synchronize()
 
-    def failed(self, strategy: str, stage: str, error: Exception) -> CaseStatus:
+    def failed(self, strategy: str, stage: str, error: Exception, passed: str = "") -> CaseStatus:
         """The status of a strategy that raised."""
         g = self.group
+        leave_if_the_device_is_lost(g.device)
         status, reason = status_of(error)
-        return CaseStatus(g.layer, strategy, status, reason, stage, g.dims, g.dtype, g.device, g.threads)
+        return CaseStatus(g.layer, strategy, status, reason, stage, g.dims, g.dtype, g.device, g.threads, passed)
 
 
 def time_group(process: Process, cells: Sequence[Cell]) -> None:
@@ -73,14 +79,14 @@ def time_group(process: Process, cells: Sequence[Cell]) -> None:
     ready: dict[str, tuple[dict[str, Call], bool, str]] = {}
     again: dict[str, Call] | None = None
     extra: list[Any] = []
-    for strategy in cells[0].strategies:
+    for strategy in dict.fromkeys(s for cell in cells for s in cell.strategies):
         process.about_to(str(group), strategy, "first call and warm-up")
         try:
             made = bench.calls(strategy)
             seconds = bench.first_call(made)
             steady = warm_up(made["forward_backward"], clock)
             ready[strategy] = (made, steady, bench.digest(made))
-            if strategy == job.baseline:
+            if strategy == cells[0].baseline:
                 again = bench.calls(strategy)
         except Exception as error:  # noqa: BLE001 - a strategy may raise anything; it becomes its status
             extra.append(bench.failed(strategy, "time", error))
@@ -91,17 +97,18 @@ def time_group(process: Process, cells: Sequence[Cell]) -> None:
     for cell in cells:
         started = time.perf_counter()
         series: list[Series] = []
-        while ready:
-            arms = [Arm(s, False, made[cell.passed]) for s, (made, _, _) in ready.items()]
-            if again is not None and job.baseline in ready:
-                arms.append(Arm(job.baseline, True, again[cell.passed]))
+        able = {s: ready[s] for s in cell.strategies if s in ready}
+        while able:
+            arms = [Arm(s, False, made[cell.passed]) for s, (made, _, _) in able.items()]
+            if again is not None and cell.baseline in able:
+                arms.append(Arm(cell.baseline, True, again[cell.passed]))
             rng = random.Random(f"{job.seed} {cell.name}")
             current: list[str] = []
             try:
                 series = sample(arms, clock, job.seconds, rng, _noting(process, notes, current))
             except Exception as error:  # noqa: BLE001 - see above
-                extra.append(bench.failed(current[0], f"time {cell.passed}", error))
-                del ready[current[0]]
+                extra.append(bench.failed(current[0], "time", error, cell.passed))
+                del able[current[0]]
             else:
                 break
         records = [

@@ -21,7 +21,12 @@ from harness.records.schema import (
 from harness.run.jobs import Cell, Job, Kind
 
 Failures = frozenset[tuple[str, str]]
-"""What is not to be measured: (layer, strategy) after the gate, (group as text, strategy) after a failed cell."""
+"""What is not to be measured: pairs of a scope and a strategy (see gate_scope and Plan._cell)."""
+
+
+def gate_scope(layer: str, device: str) -> str:
+    """Scope of what failed the gate: a layer on a device."""
+    return f"{layer} on {device}"
 
 
 class UsageError(ValueError):
@@ -64,7 +69,7 @@ PROFILES = {
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the user asked for; an empty tuple means what the profile says."""
+    """What the user asked for; an empty tuple means what the profile says, no baseline each layer's reference."""
 
     profile: str = "default"
     layers: tuple[str, ...] = ()
@@ -72,7 +77,7 @@ class Wanted:
     devices: tuple[str, ...] = ()
     dtypes: tuple[str, ...] = ()
     threads: tuple[int, ...] = ()
-    baseline: str = "autograd"
+    baseline: str = ""
     launches: int | None = None
     seed: int = 0
 
@@ -95,6 +100,7 @@ class Plan:
         strategies: by group, those that can be timed in it.
         gates: one job for each strategy and device.
         statuses: what cannot be done and why.
+        baselines: of each layer.
     """
 
     wanted: Wanted
@@ -104,6 +110,7 @@ class Plan:
     strategies: dict[Group, tuple[str, ...]]
     gates: tuple[Job, ...]
     statuses: tuple[CaseStatus, ...]
+    baselines: dict[str, str]
     facts: dict[tuple[str, str], StrategyFacts] = field(default_factory=dict)
 
     @property
@@ -118,23 +125,16 @@ class Plan:
 
     def memory_jobs(self, failed: Failures) -> list[Job]:
         """One process a layer × device, without strategies that failed the gate."""
-        single = [g for g in self.groups if g.threads == 1 or g.device == "cuda"]
+        single = [g for g in self.groups if g.threads == self.groups[0].threads or g.device == "cuda"]
         return [
-            self._job(tuple(self._cell("memory", g, failed) for g in groups), groups[0])
+            self._job([self._cell("memory", g, failed) for g in groups])
             for groups in _by(single, lambda g: (g.layer, g.device))
         ]
 
     def launch_jobs(self, launch: int, groups: Sequence[Group], failed: Failures) -> list[Job]:
         """One launch of all groups: one process for each device and number of threads."""
         return [
-            self._job(
-                tuple(
-                    dataclasses.replace(self._cell("time", g, failed), passed=passed, launch=launch)
-                    for g in same
-                    for passed in self._passes(g)
-                ),
-                same[0],
-            )
+            self._job([self._cell("time", g, failed, p, launch) for g in same for p in self._passes(g)])
             for same in _by(groups, lambda g: (g.device, g.threads))
         ]
 
@@ -144,7 +144,7 @@ class Plan:
             return []
         first = [same[0] for same in _by(self.groups, lambda g: (g.layer, g.device))]
         return [
-            self._job((Cell("first_call", (s,), g),), g)
+            self._job([Cell("first_call", (s,), g)])
             for g in first
             for s in self._cell("first_call", g, failed).strategies
         ]
@@ -153,16 +153,16 @@ class Plan:
         # A CUDA backward is derived from the other two when the records are analysed.
         return tuple(p for p in self.profile.passes if not (group.device == "cuda" and p == "backward"))
 
-    def _cell(self, kind: Kind, group: Group, failed: Failures) -> Cell:
-        scopes = (group.layer, str(group))
+    def _cell(self, kind: Kind, group: Group, failed: Failures, passed: str = "", launch: int = 0) -> Cell:
+        scopes = (gate_scope(group.layer, group.device), str(group), f"{group} {passed}")
         able = tuple(s for s in self.strategies[group] if not any((scope, s) in failed for scope in scopes))
-        return Cell(kind, able, group)
+        return Cell(kind, able, group, passed, launch, baseline=self.baselines[group.layer])
 
-    def _job(self, cells: tuple[Cell, ...], group: Group) -> Job:
+    def _job(self, cells: Sequence[Cell]) -> Job:
+        group = cells[0].group
         return Job(
-            cells, self.sources, group.device, group.threads, False, self.wanted.baseline, self.wanted.seed,
-            self.profile.seconds,
-        )  # fmt: skip
+            tuple(cells), self.sources, group.device, group.threads, False, self.wanted.seed, self.profile.seconds
+        )
 
     def minutes(self, parallel: int = 2) -> tuple[float, float]:
         """Estimated minutes of (gate, measuring), from what such cells took on a 2-core machine."""
@@ -205,10 +205,11 @@ def make_plan(
     profile = PROFILES[wanted.profile]
     chosen = [layer for layer in layers if layer.layer in wanted.layers]
     groups = _groups(wanted, profile, chosen, machine)
+    baselines = {layer.layer: wanted.baseline or layer.reference for layer in chosen}
     by_layer = {
         layer.layer: [
             s for s in strategies
-            if s.layer == layer.layer and s.strategy in {*wanted.strategies, wanted.baseline}
+            if s.layer == layer.layer and s.strategy in {*wanted.strategies, baselines[layer.layer]}
         ]
         for layer in chosen
     }  # fmt: skip
@@ -237,7 +238,7 @@ def make_plan(
                 statuses.append(_status(facts, reason[0], reason[1], group.device, group))
         able[group] = tuple(timed)
     return Plan(
-        wanted, profile, sources, tuple(groups), able, tuple(gates), tuple(statuses),
+        wanted, profile, sources, tuple(groups), able, tuple(gates), tuple(statuses), baselines,
         {(s.layer, s.strategy): s for s in strategies},
     )  # fmt: skip
 
@@ -255,7 +256,12 @@ def _checked(
     chosen = wanted.layers or tuple(names)
     ways = list(dict.fromkeys(s.strategy for s in strategies if s.layer in chosen))
     valid("strategy", wanted.strategies, ways)
-    valid("baseline", (wanted.baseline,), ways)
+    valid("baseline", (wanted.baseline,) if wanted.baseline else (), ways)
+    for layer in layers:
+        own = {s.strategy: s.error for s in strategies if s.layer == layer.layer}
+        why = own.get(layer.reference, "no such file")
+        if layer.layer in chosen and why is not None:
+            raise UsageError(f"layer {layer.layer}: its reference {layer.reference!r} cannot be used: {why}")
     valid("device", wanted.devices, DEVICES)
     valid("dtype", wanted.dtypes, DTYPES)
     if "cuda" in wanted.devices and not machine.cuda:
@@ -300,8 +306,7 @@ def _groups(wanted: Wanted, profile: Profile, layers: Sequence[LayerFacts], mach
 
 def _cannot_check(facts: StrategyFacts, machine: Machine) -> tuple[Status, str] | None:
     if facts.error is not None:
-        missing = "ModuleNotFoundError" in facts.error
-        return ("unsupported" if missing else "runtime_error"), facts.error
+        return ("unsupported" if facts.missing else "runtime_error"), facts.error
     if "compiler" in facts.needs and not machine.compiler:
         return "unsupported", "needs a C++ compiler and none was found: install g++ or set CXX"
     return None
@@ -334,4 +339,4 @@ def _gate(
     sizes = tuple(g for g in groups if runs and g.layer == facts.layer and g.device == device)
     cell = Cell("gate", (facts.strategy,), Group(facts.layer, "", "", device, 1), sizes=sizes)
     interpret = bool(facts.kernels) and not runs
-    return Job((cell,), sources, device, 1, interpret, wanted.baseline, wanted.seed, profile.seconds)
+    return Job((cell,), sources, device, 1, interpret, wanted.seed, profile.seconds)

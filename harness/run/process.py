@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import mmap
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 from harness.layers.discover import Entry, Loaded, load, scan
 from harness.layers.spec import Layer, Strategy
 from harness.records.schema import Status, as_record
-from harness.run.jobs import NOTE_BYTES, Cell, Job, note_bytes
+from harness.run.jobs import DEVICE_LOST, NOTE_BYTES, Cell, Job, note_bytes
 
 
 class Process:
@@ -69,10 +70,23 @@ def forget_compiled() -> None:
         torch.compiler.reset()
 
 
+def leave_if_the_device_is_lost(device: str) -> None:
+    """After an error on CUDA: where the context is dead every later strategy would fail with it, so end the process.
+
+    The parent finds the culprit's name in the note and goes on without it in a fresh process.
+    """
+    if device == "cuda":
+        try:
+            torch.cuda.synchronize()
+        except RuntimeError:
+            os._exit(DEVICE_LOST)
+
+
 def status_of(error: BaseException) -> tuple[Status, str]:
     """Which status an exception means, and one line about it."""
     text = f"{type(error).__name__}: {error}".strip()
     line = next((part.strip() for part in text.splitlines() if part.strip()), type(error).__name__)
+    line = line.replace(str(Path.home()), "~")[:300]
     home = type(error).__module__
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in text:
         return "oom", line

@@ -1,7 +1,8 @@
 """One launch: a fresh process that does the cells of a job and reports each as it ends.
 
-The job comes as a line of JSON on standard input, the path of the note as the argument. Finished cells go out as lines
-of JSON on a private copy of standard output; whatever strategies print goes to standard error.
+The arguments are the paths of the job (JSON) and of the note. Finished cells go out as lines of JSON on a private copy
+of standard output; whatever strategies print goes to standard error. torch is imported late, so that a worker whose
+parent is killed at once dies too.
 """
 
 from __future__ import annotations
@@ -14,27 +15,27 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, TYPE_CHECKING, Any
 
-import torch
-
-from harness.run.describe import describe
-from harness.run.gate import gate
 from harness.run.jobs import Cell, Job
-from harness.run.measuring import first_call, measure_memory, time_group
-from harness.run.process import Process
 
-ONE_BY_ONE: dict[str, Callable[[Process, Cell], Iterator[Any]]] = {
-    "describe": describe,
-    "gate": gate,
-    "memory": measure_memory,
-    "first_call": first_call,
-}
+if TYPE_CHECKING:
+    from harness.run.process import Process
+
+    Work = Callable[[Process, Cell], Iterator[Any]]
 
 
 def pin(threads: int) -> None:
-    """Keep to as many cores as there are threads, the last ones, away from where interrupts tend to land."""
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
+    """Keep to as many physical cores as there are threads, the last ones, away from where interrupts tend to land."""
+    by_core: dict[str, int] = {}
+    for cpu in sorted(os.sched_getaffinity(0)):
+        topology = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology")
+        try:
+            core = f"{(topology / 'physical_package_id').read_text()} {(topology / 'core_id').read_text()}"
+        except OSError:
+            core = str(cpu)
+        by_core.setdefault(core, cpu)
+    os.sched_setaffinity(0, list(by_core.values())[-threads:])
 
 
 def live_and_die_with_the_parent() -> None:
@@ -45,15 +46,35 @@ def live_and_die_with_the_parent() -> None:
 
 
 def main() -> None:
-    """Read a job, do it."""
+    """Read a job, do it; ends at once, whatever threads a strategy has left running."""
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     live_and_die_with_the_parent()
-    job = Job.from_json(sys.stdin.readline())
-    torch.set_num_threads(job.threads)
+    job = Job.from_json(Path(sys.argv[1]).read_text())
     if job.device == "cpu" and any(cell.kind == "time" for cell in job.cells):
         pin(job.threads)
-    process = Process(job, out, Path(sys.argv[1]))
+    work(job, out, Path(sys.argv[2]))
+    out.flush()
+    os._exit(0)
+
+
+def work(job: Job, out: IO[str], note: Path) -> None:
+    """Do the cells in order; the timing cells of a group together."""
+    import torch
+
+    from harness.run.describe import describe
+    from harness.run.gate import gate
+    from harness.run.measuring import first_call, measure_memory, time_group
+    from harness.run.process import Process
+
+    one_by_one: dict[str, Work] = {
+        "describe": describe,
+        "gate": gate,
+        "memory": measure_memory,
+        "first_call": first_call,
+    }
+    torch.set_num_threads(job.threads)
+    process = Process(job, out, note)
     waiting = list(job.cells)
     while waiting:
         cell = waiting.pop(0)
@@ -63,7 +84,7 @@ def main() -> None:
             time_group(process, same)
             continue
         started = time.perf_counter()
-        records = list(ONE_BY_ONE[cell.kind](process, cell))
+        records = list(one_by_one[cell.kind](process, cell))
         process.close(cell, records, time.perf_counter() - started)
 
 

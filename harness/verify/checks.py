@@ -5,7 +5,7 @@ A check yields ``Check`` records, one for each tensor; an exception from a strat
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -45,6 +45,11 @@ class WrongAnswerError(Exception):
     def __init__(self, tensor: str, detail: str) -> None:
         super().__init__(detail)
         self.tensor = tensor
+
+
+def working_dtype(strategy: Strategy) -> str:
+    """The dtype to train and to count launches in: float32, or the first that the strategy claims."""
+    return "float32" if "float32" in strategy.dtypes else strategy.dtypes[0]
 
 
 def tensor_names(layer: Layer) -> list[str]:
@@ -124,6 +129,35 @@ def check_gradients(subject: Subject, dims: Dims, seed: int) -> Check:
     Its defaults pass an error of 0.1 %, so rtol is 1e-6; atol is 1e-8, forty times the noise of a central difference
     (2⁻⁵² · |f| / 1e-6 ≈ 2e-10 for outputs near 1).
     """
+    function, leaves = _as_function(subject, dims, seed)
+    try:
+        torch.autograd.gradcheck(function, leaves, eps=1e-6, rtol=1e-6, atol=1e-8)
+    except GradcheckError as error:
+        return _gradcheck_record(subject, "gradcheck", dims, seed, "wrong", error)
+    return _gradcheck_record(subject, "gradcheck", dims, seed, "ok")
+
+
+def check_double_backward(subject: Subject, dims: Dims, seed: int) -> Check:
+    """``torch.autograd.gradgradcheck`` in float64; a strategy that raises a clean error instead is ``unsupported``."""
+    function, leaves = _as_function(subject, dims, seed)
+    try:
+        torch.autograd.gradgradcheck(function, leaves, eps=1e-6, rtol=1e-6, atol=1e-8)
+    except GradcheckError as error:
+        return _gradcheck_record(subject, "double_backward", dims, seed, "wrong", error)
+    except RuntimeError as error:
+        return _gradcheck_record(subject, "double_backward", dims, seed, "unsupported", error)
+    return _gradcheck_record(subject, "double_backward", dims, seed, "ok")
+
+
+def _gradcheck_record(
+    subject: Subject, check: str, dims: Dims, seed: int, result: Result, error: Exception | None = None
+) -> Check:
+    detail = " ".join(str(error).split())[:300] if error else ""
+    return subject.check(check, "float64", dims, "all gradients", result, seed=seed, detail=detail)
+
+
+def _as_function(subject: Subject, dims: Dims, seed: int) -> tuple[Callable[..., Tensor], tuple[Tensor, ...]]:
+    """The strategy as a function of positional float64 leaves, and the leaves."""
     values = draw(subject.layer, dims, torch.float64, subject.device, seed)
     instance = build(subject.strategy, dims, values.parameters)
     inputs = values.leaves()
@@ -135,19 +169,12 @@ def check_gradients(subject: Subject, dims: Dims, seed: int) -> Check:
         output: Tensor = instance.call(parameters, {name: named[name] for name in inputs})
         return output
 
-    leaves = (*inputs.values(), *instance.parameters.values())
-    try:
-        torch.autograd.gradcheck(function, leaves, eps=1e-6, rtol=1e-6, atol=1e-8)
-    except GradcheckError as error:
-        detail = " ".join(str(error).split())
-        return subject.check("gradcheck", "float64", dims, "all gradients", "wrong", seed=seed, detail=detail)
-    return subject.check("gradcheck", "float64", dims, "all gradients", "ok", seed=seed)
+    return function, (*inputs.values(), *instance.parameters.values())
 
 
 def check_launches(subject: Subject, dims: Dims, seed: int) -> Iterator[Check]:
     """Every kernel that the strategy declares is really launched, in each pass that it is declared for."""
-    kernels = subject.strategy.kernels
-    dtype = "float32"
+    kernels, dtype = subject.strategy.kernels, working_dtype(subject.strategy)
     values = draw(subject.layer, dims, getattr(torch, dtype), subject.device, seed)
     instance = build(subject.strategy, dims, values.parameters)
     with launches(kernels) as forward:

@@ -27,8 +27,14 @@ FACTOR = 2.0
 FLOOR_IN_EPS = 4.0
 RETRY_BELOW = 3.0
 DRAWS, FINAL_DRAWS = 8, 64
-ELEMENTS = 2**24
-"""Tensors up to this many elements are pooled per element too; beyond, that would take gigabytes."""
+FEWEST_ELEMENTS, MOST_ELEMENTS = 64, 2**24
+"""Tensors of this many elements are pooled per element too. In smaller ones a wrong element shows in the norm (one of
+64 is an eighth of it, and bfloat16's bound a sixteenth), and a draw's size would rest on few numbers; larger ones would
+take gigabytes."""
+
+
+class UnusableYardstickError(ArithmeticError):
+    """The reference or the oracle is not finite on these values, so nothing can be held against it."""
 
 
 class Pool:
@@ -41,7 +47,11 @@ class Pool:
         self._elements: list[Tensor] | None = None
 
     def add(self, out: Tensor, reference: Tensor, oracle: Tensor) -> None:
-        """Add a draw: three tensors of one shape, the oracle in float64."""
+        """Add a draw: three tensors of one shape, the oracle in float64.
+
+        Raises:
+            UnusableYardstickError: reference or oracle overflow or are NaN.
+        """
         squares = [
             (out.detach().double() - oracle).square(),
             (reference.detach().double() - oracle).square(),
@@ -49,9 +59,11 @@ class Pool:
         ]
         self.draws += 1
         self._sums = [total + s.sum().item() for total, s in zip(self._sums, squares, strict=True)]
-        if oracle.numel() <= ELEMENTS:
-            weight = 1 / squares[2].mean().clamp_min(torch.finfo(torch.float64).tiny)
-            weighted = [s * weight for s in squares]
+        if not math.isfinite(self._sums[1]) or not math.isfinite(self._sums[2]):
+            raise UnusableYardstickError("the reference or the oracle is not finite on these values")
+        size = squares[2].mean().item() if oracle.numel() else 0.0
+        if FEWEST_ELEMENTS <= oracle.numel() <= MOST_ELEMENTS and size > 0:
+            weighted = [s / size for s in squares]
             if self._elements is None:
                 self._elements = weighted
             else:
@@ -75,7 +87,7 @@ class Pool:
 
     def worst_element(self) -> tuple[float, int]:
         """The largest (error ÷ bound) of a single element, and its flat index; (0, -1) where none is pooled."""
-        if self._elements is None or not self._elements[0].numel():
+        if self._elements is None:
             return 0.0, -1
         out, reference, oracle = (s.flatten() / self.draws for s in self._elements)
         scale = torch.maximum(reference, (FLOOR_IN_EPS * self.eps) ** 2 * oracle).clamp_min(reference.mean())

@@ -23,8 +23,6 @@ from harness.measure.sampler import (
 class FakeClock:
     """Every call takes the seconds that its ``run`` returns."""
 
-    derives: tuple[str, ...] = ()
-
     def __init__(self) -> None:
         self.log: list[tuple[Any, int]] = []
 

@@ -33,14 +33,14 @@ def _samples(
 def records(launches: int = 8, seed: int = 0) -> list[dict[str, Any]]:
     """A run with a known answer: two sizes; a strategy twice as fast, a slower one, a tie, one skipped, one crashed."""
     rng = np.random.default_rng(seed)
-    wanted = {"layers": ["one"], "strategies": ["base", *RATIOS, "skipped", "crashed"], "baseline": "base"}
+    wanted = {"layers": ["one"], "strategies": ["base", *RATIOS, "skipped", "crashed"], "baseline": ""}
     found: list[dict[str, Any]] = [
-        {"kind": "run", "schema": SCHEMA, "wanted": wanted, "groups": [GROUP, BIG], "passes": ["forward"], "launches": launches},
+        {"kind": "run", "schema": SCHEMA, "wanted": wanted, "baselines": {"one": "base"}, "devices": ["cpu"], "groups": [GROUP, BIG], "passes": ["forward"], "launches": launches},
         {"kind": "environment", "cpu": "A CPU", "torch": "2.13", "packages": {"torch": "2.13"}, "unknown": {}},
         {"kind": "layer", "layer": "one", "task_title": "t", "task_naive": "zero", "naive_loss": 1.0, "target_loss": 0.1},
         {"kind": "status", "layer": "one", "strategy": "skipped", "status": "skipped", "reason": "no | device", "stage": "plan",
-         "dims": "", "dtype": "", "device": "cpu", "threads": 0},
-        {"kind": "status", **BIG, "strategy": "crashed", "status": "crashed", "reason": "killed", "stage": "time"},
+         "dims": "", "dtype": "", "device": "cpu", "threads": 0, "pass": ""},
+        {"kind": "status", **BIG, "strategy": "crashed", "status": "crashed", "reason": "killed", "stage": "time", "pass": ""},
     ]  # fmt: skip
     for simplicity, name in enumerate(wanted["strategies"]):
         style = (

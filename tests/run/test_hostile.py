@@ -35,6 +35,9 @@ def _status(run: dict[str, Any], strategy: str) -> tuple[str, str]:
         ("aborts_later", "crashed", "killed by signal 6 (SIGABRT) in: first call and warm-up"),
         ("sleeps", "timeout", "no sign of life for 15 s in: values float64 N=3,D=5"),
         ("exits", "crashed", "ended with exit code 0 in: values float64 N=3,D=5"),
+        ("forges", "crashed", "wrote into the pipe of the harness in: values float64 N=3,D=5"),
+        ("nan_in_training", "wrong", "training: "),
+        ("half_only", "unsupported", "does not claim float32"),
         ("wrong_gradient", "wrong", "values: gradient of weight, float64, N=3,D=5, seed 0: error"),
         ("no_gradient", "runtime_error", "no gradient reached weight"),
         ("wrong_dtype", "wrong", "dtype is torch.float32, not torch.float64"),
@@ -61,6 +64,7 @@ def test_the_others_have_results(hostile: dict[str, Any], strategy: str) -> None
 
 @pytest.mark.timeout(600)
 def test_nothing_that_a_strategy_prints_gets_into_the_records(hostile: dict[str, Any]) -> None:
+    assert "made up" not in (hostile["out"] / "records.jsonl").read_text()
     assert "forged" not in (hostile["out"] / "records.jsonl").read_text()
 
 

@@ -11,11 +11,23 @@ SIZES = {
     "cpu": {"quick": ["N=4"], "default": ["N=4", "N=2", "N=8"], "full": ["N=4", "N=2"]},
     "cuda": {"quick": ["N=4"], "default": ["N=4"], "full": ["N=4"]},
 }
-LAYERS = [LayerFacts(name, "", "", "autograd", SIZES, "", "", "", 1.0, 0.5) for name in ("one", "two")]
+LAYERS = [LayerFacts(name, "", "", "", "autograd", SIZES, "", "", "", 1.0, 0.5) for name in ("one", "two")]
 BOTH = ("cpu", "cuda")
 ALL = ("float64", "float32", "bfloat16")
 STRATEGIES = [
-    StrategyFacts(layer, name, "", "", "", devices=devices, dtypes=dtypes, needs=needs, kernels=kernels, error=error)
+    StrategyFacts(
+        layer,
+        name,
+        "",
+        "",
+        "",
+        devices=devices,
+        dtypes=dtypes,
+        needs=needs,
+        kernels=kernels,
+        error=error,
+        missing="x" if name == "foreign" else None,
+    )
     for layer in ("one", "two")
     for name, devices, dtypes, needs, kernels, error in (
         ("autograd", BOTH, ALL, (), (), None),
@@ -106,7 +118,7 @@ def test_a_launch_is_one_process_for_each_number_of_threads_and_every_cell_has_i
 
 def test_what_failed_is_left_out_by_layer_and_by_group() -> None:
     plan = _plan(profile="quick")
-    failed = frozenset({("one", "compiled"), (str(plan.groups[1]), "narrow")})
+    failed = frozenset({("one on cpu", "compiled"), (str(plan.groups[1]), "narrow")})
     cells = {c.group.layer: c.strategies for job in plan.launch_jobs(1, plan.groups, failed) for c in job.cells}
     assert cells == {"one": ("autograd", "narrow"), "two": ("autograd", "compiled")}
 

@@ -1,0 +1,176 @@
+"""Before a run: what there is, what will be done with it, and whether an earlier run can go on."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shlex
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+import harness
+from harness.records.schema import SCHEMA, CaseStatus, CellEnd, Group, LayerFacts, StrategyFacts
+from harness.records.store import FILE, Journal, Record, Run, StoreError, read
+from harness.run.conductor import ALLOCATOR, Conductor
+from harness.run.jobs import Cell, Job
+from harness.run.plan import Machine, Plan, UsageError, Wanted, make_plan
+from harness.run.progress import Reporter
+
+HEADER = "header"
+
+
+@dataclass(frozen=True)
+class Described:
+    """What a worker found in the sources, and the machine it ran on."""
+
+    layers: tuple[LayerFacts, ...]
+    strategies: tuple[StrategyFacts, ...]
+    broken: tuple[CaseStatus, ...]
+    environment: Record
+
+    @property
+    def stack(self) -> dict[str, Any]:
+        """What a gate's word depends on, beside the sources."""
+        facts = {k: self.environment.get(k) for k in ("python", "torch", "cpu", "gpu")}
+        triton = (self.environment.get("packages") or {}).get("triton")
+        return {**facts, "triton": triton, "layerbench": harness.__version__}
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Of every layer's and strategy's source, by name."""
+        layers = {facts.layer: facts.digest for facts in self.layers}
+        return layers | {f"{facts.layer}/{facts.strategy}": facts.digest for facts in self.strategies}
+
+
+def check_folder(out: Path, resume: bool) -> None:
+    """Refuse a folder that cannot be used.
+
+    Raises:
+        UsageError: it holds something already, or it holds no run to go on with.
+    """
+    if resume:
+        if not (out / FILE).exists():
+            raise UsageError(f"--resume: {out} holds no {FILE}; leave --resume out to start a run there")
+    elif out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file: give --out a folder")
+    elif out.exists() and any(out.iterdir()):
+        raise UsageError(f"{out} is not empty: choose another --out, or add --resume to go on with a bench run in it")
+
+
+def describe(sources: tuple[str, ...], scratch: Path, timeout: float, reporter: Reporter) -> Described:
+    """Let a worker import everything; nothing is written to the run yet."""
+    found: list[Record] = []
+    journal = Journal(scratch / "describe")
+    cell = Cell("describe", (), Group("", "", "", "cpu", 1))
+    job = Job((cell,), sources, "cpu", 1, False, 0, 0.0)
+    reporter.now("reading the layers and strategies")
+    Conductor(journal, reporter, scratch, timeout, heard=found.append).run([job])
+    journal.close()
+
+    def rebuilt(kind: type, name: str) -> Any:
+        fields = {f.name for f in dataclasses.fields(kind)}
+        for record in found:
+            if record["kind"] == name:
+                yield kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in record.items() if k in fields})
+
+    environment = next(r for r in found if r["kind"] == "environment")
+    statuses = [s for s in rebuilt(CaseStatus, "status") if not s.strategy]
+    broken = {s.layer: s for s in statuses}  # a worker that a layer kills says so, and its next one too
+    layers, strategies = tuple(rebuilt(LayerFacts, "layer")), tuple(rebuilt(StrategyFacts, "strategy"))
+    return Described(layers, strategies, tuple(broken.values()), environment)
+
+
+def plan(wanted: Wanted, described: Described, sources: tuple[str, ...]) -> Plan:
+    """Plan a run on this machine.
+
+    Raises:
+        UsageError: something is wanted that does not exist, or a layer that does not load.
+    """
+    broken = {b.layer: b for b in described.broken}
+    known = {layer.layer for layer in described.layers}
+    for name in wanted.layers or (() if known else tuple(broken)):
+        if name in broken:
+            raise UsageError(f"layer {name} cannot be used: {broken[name].reason}")
+    orphans = {s.layer for s in described.strategies} - known - set(broken)
+    if orphans:
+        raise UsageError(
+            f"folder {sorted(orphans)[0]!r} has strategies but no layer: define `layer = Layer(...)` in its __init__.py"
+        )
+    cores = min(psutil.cpu_count(logical=False) or 1, len(os.sched_getaffinity(0)))
+    compiler = shlex.split(os.environ.get("CXX", "g++"))
+    machine = Machine(bool(described.environment.get("gpu")), shutil.which(compiler[-1]) is not None, cores)
+    strategies = [s for s in described.strategies if s.layer in known]
+    return make_plan(wanted, described.layers, strategies, machine, sources)
+
+
+def write_header(journal: Journal, planned: Plan, described: Described, measure: bool, attempt: int) -> None:
+    """Everything that is known before the run, closed as a cell of its own."""
+    chosen = set(planned.wanted.layers)
+    header = {
+        "kind": "run",
+        "schema": SCHEMA,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "sources": [Path(s).name for s in planned.sources],
+        "wanted": dataclasses.asdict(planned.wanted),
+        "baselines": planned.baselines,
+        "groups": [dataclasses.asdict(g) for g in planned.groups] if measure else [],
+        "passes": list(planned.profile.passes),
+        "launches": planned.launches,
+        "devices": list(planned.wanted.devices),
+        "allocator": ALLOCATOR,
+        "stack": described.stack,
+        "digests": described.digests,
+    }
+    layers = [f for f in described.layers if f.layer in chosen]
+    strategies = [f for f in described.strategies if f.layer in chosen]
+    items = [header, described.environment, *layers, *strategies, *described.broken, *planned.statuses, CellEnd(0.0)]
+    journal.write(items, HEADER, attempt)
+
+
+def earlier_run(folder: Path) -> Run | None:
+    """The run to go on with; None where not even its header was finished."""
+    try:
+        run = read(folder)
+    except StoreError as error:
+        if "holds no run record" in str(error):
+            return None
+        raise
+    return run if HEADER in run.done else None
+
+
+def wanted_before(run: Run) -> Wanted:
+    """What the run to go on with was asked for."""
+    before: dict[str, Any] = run.of("run")[0]["wanted"]
+    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in before.items()}
+    return Wanted(**fields)
+
+
+def refuse_what_has_changed(run: Run, described: Described, asked: Wanted) -> None:
+    """A run goes on only as it began.
+
+    Raises:
+        UsageError: sources or software have changed, or something else is asked for now.
+    """
+    header = run.of("run")[0]
+    before = wanted_before(run)
+    for field in dataclasses.fields(Wanted):
+        value = getattr(asked, field.name)
+        if value != field.default and value != getattr(before, field.name):
+            option = field.name if field.name in ("threads", "launches") else field.name.rstrip("s")
+            raise UsageError(f"--resume goes on as the run began: leave out --{option}, or start a new run")
+    changed = _differences(header["digests"], described.digests)
+    if changed:
+        raise UsageError(f"changed since the run began: {', '.join(changed)}; start a new run instead of --resume")
+    stack = _differences(header["stack"], described.stack)
+    if stack:
+        raise UsageError(f"another {', '.join(stack)} than when the run began: start a new run instead of --resume")
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any]) -> Sequence[str]:
+    return [name for name, value in before.items() if now.get(name) != value]

@@ -1,0 +1,5 @@
+"""Right, and claims half precision only."""
+
+from harness import Strategy
+
+strategy = Strategy(lambda x, weight: x * weight, dtypes=("bfloat16", "float16"))

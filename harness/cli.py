@@ -135,7 +135,7 @@ def verify(
         outcome = execute(wanted, settings, lambda *_: Path())
         run = read(outcome.folder)
     gate = frames.gate(run)
-    gate = gate[gate["strategy"].isin(strategy)] if strategy else gate
+    gate = gate[gate["strategy"].isin([*strategy, frames.LAYER_ITSELF])] if strategy else gate
     if as_json:
         answer = {"gate": _rows(gate), "checks": _rows(frames.checks(run)), "training": run.of("training")}
         typer.echo(json.dumps(answer, indent=2, ensure_ascii=False))

@@ -84,6 +84,24 @@ def test_without_a_compiler_the_line_says_what_to_install(cli: Cli) -> None:
     assert alone.returncode == 4
 
 
+def test_a_layer_that_does_not_load_is_a_failure_and_not_an_omission(cli: Cli, tmp_path: Path) -> None:
+    for name in ("__init__", "autograd"):
+        target = tmp_path / "layers" / "scale" / f"{name}.py"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text((PACKAGES / "hostile" / "scale" / f"{name}.py").read_text())
+    (tmp_path / "layers" / "bad").mkdir()
+    (tmp_path / "layers" / "bad" / "__init__.py").write_text("raise RuntimeError('not today')\n")
+    source = ("--from", tmp_path / "layers", "--device", "cpu")
+    alone = cli("verify", *source, "--layer", "bad")
+    assert alone.returncode == 2
+    assert "layer bad cannot be used: __init__.py:1: RuntimeError: not today" in alone.stderr
+    assert cli("verify", *source, "--layer", "scale").returncode == 0
+    # with ours left out of the way, by wanting one quick strategy of all layers that load
+    all_layers = cli("verify", *source, "--strategy", "autograd")
+    assert all_layers.returncode == 1
+    assert "(the layer itself)" in all_layers.stdout
+
+
 SCALE = ("--device", "cpu", "--layer", "scale", "--strategy", "module", "--from", str(PACKAGES / "hostile"))
 
 

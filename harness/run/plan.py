@@ -155,7 +155,8 @@ class Plan:
 
     def _cell(self, kind: Kind, group: Group, failed: Failures, passed: str = "", launch: int = 0) -> Cell:
         scopes = (gate_scope(group.layer, group.device), str(group), f"{group} {passed}")
-        able = tuple(s for s in self.strategies[group] if not any((scope, s) in failed for scope in scopes))
+        lost = {s for scope, s in failed if scope in scopes}  # "" is all of them
+        able = () if "" in lost else tuple(s for s in self.strategies[group] if s not in lost)
         return Cell(kind, able, group, passed, launch, baseline=self.baselines[group.layer])
 
     def _job(self, cells: Sequence[Cell]) -> Job:

@@ -6,9 +6,11 @@ A check yields ``Check`` records, one for each tensor; an exception from a strat
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
+import torch._functorch.config
 from torch import Tensor
 from torch.autograd.gradcheck import GradcheckError
 
@@ -131,7 +133,8 @@ def check_gradients(subject: Subject, dims: Dims, seed: int) -> Check:
     """
     function, leaves = _as_function(subject, dims, seed)
     try:
-        torch.autograd.gradcheck(function, leaves, eps=1e-6, rtol=1e-6, atol=1e-8)
+        with _buffers_kept():
+            torch.autograd.gradcheck(function, leaves, eps=1e-6, rtol=1e-6, atol=1e-8)
     except GradcheckError as error:
         return _gradcheck_record(subject, "gradcheck", dims, seed, "wrong", error)
     return _gradcheck_record(subject, "gradcheck", dims, seed, "ok")
@@ -141,12 +144,19 @@ def check_double_backward(subject: Subject, dims: Dims, seed: int) -> Check:
     """``torch.autograd.gradgradcheck`` in float64; a strategy that raises a clean error instead is ``unsupported``."""
     function, leaves = _as_function(subject, dims, seed)
     try:
-        torch.autograd.gradgradcheck(function, leaves, eps=1e-6, rtol=1e-6, atol=1e-8)
+        with _buffers_kept():
+            torch.autograd.gradgradcheck(function, leaves, eps=1e-6, rtol=1e-6, atol=1e-8)
     except GradcheckError as error:
         return _gradcheck_record(subject, "double_backward", dims, seed, "wrong", error)
     except RuntimeError as error:
         return _gradcheck_record(subject, "double_backward", dims, seed, "unsupported", error)
     return _gradcheck_record(subject, "double_backward", dims, seed, "ok")
+
+
+def _buffers_kept() -> AbstractContextManager[None]:
+    """Compiled backwards that give up their buffers refuse the retained graphs that gradcheck walks again and again."""
+    context: AbstractContextManager[None] = torch._functorch.config.patch(donated_buffer=False)
+    return context
 
 
 def _gradcheck_record(

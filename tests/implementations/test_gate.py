@@ -27,7 +27,9 @@ def test_a_strategy_passes(verified: dict[str, Any], layer: str, strategy: str) 
     (row,) = [r for r in verified["gate"] if (r["layer"], r["strategy"]) == (layer, strategy)]
     assert row["result"] == "ok", row
     mine = [c for c in verified["checks"] if (c["layer"], c["strategy"]) == (layer, strategy)]
-    assert {c["result"] for c in mine} == {"ok"}
+    second = {c["result"] for c in mine if c["check"] == "double_backward"}
+    assert second == ({"unsupported"} if strategy == "compiled" else {"ok"})  # torch.compile offers none, and says so
+    assert {c["result"] for c in mine if c["check"] != "double_backward"} == {"ok"}
     assert {c["dtype"] for c in mine if c["check"] == "values"} >= {"float64", "float32", "bfloat16"}
     assert any(c["check"] == "gradcheck" for c in mine)
     assert {c["tensor"] for c in mine if c["check"] == "values"} >= {"output", "gradient of x", "gradient of weight"}

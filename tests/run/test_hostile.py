@@ -64,7 +64,7 @@ def test_the_others_have_results(hostile: dict[str, Any], strategy: str) -> None
 
 @pytest.mark.timeout(600)
 def test_nothing_that_a_strategy_prints_gets_into_the_records(hostile: dict[str, Any]) -> None:
-    assert "made up" not in (hostile["out"] / "records.jsonl").read_text()
+    assert "forgery" not in (hostile["out"] / "records.jsonl").read_text()
     assert "forged" not in (hostile["out"] / "records.jsonl").read_text()
 
 

@@ -9,7 +9,7 @@ from harness import Strategy
 def forward(x, weight):
     for descriptor in range(3, 64):
         with contextlib.suppress(OSError):
-            os.write(descriptor, b'{"cell": "made up", "seconds": 0, "records": []}\n')
+            os.write(descriptor, b'{"cell": "forgery", "seconds": 0, "records": []}\n')
     return x * weight
 
 

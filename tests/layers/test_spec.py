@@ -1,0 +1,55 @@
+"""Mistakes in what an author fills in are refused at once, with the choices."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from harness import Strategy, Style
+from implementations.affine import layer
+
+
+def _forward() -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"gradients": "Tape"}, "gradients 'Tape': choose from tape, func"),
+        ({"devices": "cuda"}, "devices 'cuda': give a tuple"),
+        ({"devices": ("gpu",)}, "devices 'gpu': choose from cpu, cuda"),
+        ({"dtypes": ()}, "dtypes: give at least one of float64"),
+        ({"needs": ("gcc",)}, "needs 'gcc': choose from compiler, triton"),
+        ({"simplicity": "low"}, "simplicity 'low': give a whole number"),
+        ({"forward": 3}, "forward must be a function or an nn.Module class"),
+    ],
+)
+def test_a_strategy_is_checked(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Strategy(**{"forward": _forward, **fields})
+
+
+@pytest.mark.parametrize(
+    ("style", "message"),
+    [
+        (("red", "o"), "color 'red': give it as #RRGGBB"),
+        (("#000000", "?"), "marker"),
+        (("#000000", "o", "~"), "dash '~'"),
+    ],
+)
+def test_a_style_is_checked(style: tuple[str, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Style(*style)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"check": ({"B": 1, "I": 1},)}, "must name each of B, I, O"),
+        ({"check": ()}, "check has 0 sizes"),
+        ({"parameters": {}}, "at least one parameter"),
+    ],
+)
+def test_a_layer_is_checked(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(layer, **fields)

@@ -126,8 +126,10 @@ def _count(timing: pd.DataFrame) -> str:
 
 
 def _plain_ticks(axis: Axis) -> None:
-    """Ticks of a logarithmic axis as plain numbers, dense enough for a range of less than a decade."""
-    axis.set_major_locator(LogLocator(10, (1, 1.5, 2, 3, 5, 7)))
+    """Ticks of a logarithmic axis as plain numbers, the denser the less it spans."""
+    low, high = axis.get_view_interval()
+    steps = (1, 1.5, 2, 3, 5, 7) if high / low < 8 else (1, 2, 5) if high / low < 300 else (1,)
+    axis.set_major_locator(LogLocator(10, steps))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
 
@@ -182,9 +184,9 @@ def latencies(timing: pd.DataFrame, styles: Styles, title: str) -> Figure:
                 _latency_line(axes, own[own["status"] == "ok"], styles[str(name)], str(name))
             axes.set_xscale("log")
             axes.set_yscale("log")
-            _plain_ticks(axes.yaxis)
             low, high = axes.get_ylim()
             axes.set_ylim(min(low, high / 3), max(high, low * 3))
+            _plain_ticks(axes.yaxis)
             axes.set_title(f"{passed.replace('_', ' + ')}", loc="left")
             axes.set_xlabel(f"size ({_size_name(rows)})")
         first = next(frames.rows_of(rows))
@@ -193,7 +195,9 @@ def latencies(timing: pd.DataFrame, styles: Styles, title: str) -> Figure:
         line[0].set_ylabel("time for one call (µs)")
     handles, labels = _legend(panels.flat)
     figure.legend(handles, labels, loc="outside right upper")
-    figure.suptitle(f"Time against size, {title}\nmedian over launches", fontsize=8.5, x=0.01, ha="left")
+    figure.suptitle(
+        f"Time against size, {title}\nmedian over all rounds; {_count(timing)}", fontsize=8.5, x=0.01, ha="left"
+    )
     return figure
 
 

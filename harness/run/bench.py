@@ -121,7 +121,7 @@ class _Run:
         gate_minutes, minutes = self.plan.minutes(parallel)
         self._announce(gate_minutes, minutes if self.settings.measure else 0.0)
         try:
-            self.conductor.run(self._slowest_first(), 1 if "cuda" in self.plan.devices else parallel)
+            self.conductor.run(self._in_good_order(), 1 if "cuda" in self.plan.devices else parallel)
             if self.settings.measure:
                 self._launch(minutes * 60 / max(1, self.plan.launches))
                 self.conductor.run(self.plan.first_call_jobs(self._failures()), fresh_caches=True)
@@ -132,13 +132,18 @@ class _Run:
     def _failures(self) -> Failures:
         return frozenset(self.failed)
 
-    def _slowest_first(self) -> list[Job]:
-        """Gates in an order that keeps two workers busy to the end: those that compile, those interpreted, the rest."""
+    def _in_good_order(self) -> list[Job]:
+        """Gates in an order that keeps two workers busy to the end: those that compile, those interpreted, the rest.
+
+        Before them the baselines, which take seconds: so a first figure is on the screen at once.
+        """
 
         def rank(job: Job) -> int:
             (cell,) = job.cells
-            needs = self.plan.facts[cell.group.layer, cell.strategies[0]].needs
-            return 0 if "compiler" in needs else 1 if job.interpret else 2
+            layer, strategy = cell.group.layer, cell.strategies[0]
+            if strategy == self.plan.baselines[layer]:
+                return 0
+            return 1 if "compiler" in self.plan.facts[layer, strategy].needs else 2 if job.interpret else 3
 
         return sorted(self.plan.gates, key=rank)
 

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from harness.analyse import frames
+from harness.analyse.statistics import FEWEST_LAUNCHES
 from harness.records.store import Run
 
 
@@ -99,8 +100,8 @@ def main(timing: pd.DataFrame) -> pd.DataFrame:
 def _verdict(row: Any) -> str:
     if row.status != "ok":
         return str(row.status).replace("_", " ")
-    if row.verdict == "inconclusive" and row.launches < 5:
-        return f"inconclusive: {row.launches} of 5 launches"
+    if row.verdict == "inconclusive" and row.launches < FEWEST_LAUNCHES:
+        return f"inconclusive: {row.launches} of {FEWEST_LAUNCHES} launches"
     return str(row.verdict)
 
 

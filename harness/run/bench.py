@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from harness.analyse.statistics import FEWEST_LAUNCHES
 from harness.layers.discover import scan
 from harness.records.schema import CaseStatus, Group, as_record
 from harness.records.store import FILE, Journal, Record, Run
@@ -21,7 +22,6 @@ from harness.run.plan import Failures, Plan, Wanted, gate_scope
 from harness.run.progress import Reporter
 
 REPORT_SECONDS = 20.0
-FEWEST_LAUNCHES = 5
 
 
 @dataclass(frozen=True)

@@ -74,8 +74,17 @@ class Child:
 
     @property
     def note(self) -> tuple[str, str, str] | None:
-        """(group, strategy, what) that the worker is at."""
-        return read_note(self._note.read_bytes())
+        """(group, strategy, what) that the worker is at; None where it has named nothing yet.
+
+        Where the note is there but cannot be read, something in the worker has written over it: then the blame goes
+        to the strategy of the cell if that has but one, else to all of it.
+        """
+        text = self._note.read_bytes()
+        found = read_note(text)
+        if found is None and any(text) and (left := self.job.without(frozenset(self.done)).cells):
+            cell = left[0]
+            return str(cell.group), cell.strategies[0] if len(cell.strategies) == 1 else "", f"{cell.kind} cell"
+        return found
 
     @property
     def finished(self) -> bool:

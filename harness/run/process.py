@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import mmap
 import os
 import sys
 from collections.abc import Sequence
@@ -28,8 +27,8 @@ class Process:
     def __init__(self, job: Job, out: IO[str], note: Path) -> None:
         self.job = job
         self._out = out
-        with note.open("r+b") as file:
-            self._note = mmap.mmap(file.fileno(), NOTE_BYTES)
+        # mapped by torch, which keeps no descriptor open: a strategy that writes into every one must not reach the note
+        self._note = memoryview(torch.from_file(str(note), shared=True, size=NOTE_BYTES, dtype=torch.uint8).numpy())  # type: ignore[arg-type]
         self.entries: dict[tuple[str, str | None], Entry] = {(e.layer, e.strategy): e for e in scan(job.sources)}
         self._loaded: dict[tuple[str, str | None], Loaded] = {}
 

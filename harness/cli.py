@@ -78,7 +78,7 @@ def clear_errors() -> Iterator[None]:
     from harness.layers.discover import SourceError
     from harness.records.store import StoreError
     from harness.run.conductor import WorkerError
-    from harness.run.plan import UsageError
+    from harness.run.wanted import UsageError
 
     try:
         yield
@@ -114,33 +114,64 @@ def verify(
     layer: Layers = None,
     strategy: Strategies = None,
     device: Devices = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Only what finds wrong numbers.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Search longer, with the dear controls too.")] = False,
+    check: Annotated[list[str] | None, typer.Option("--check", help="Only this check; repeatable.")] = None,
+    dtype: Annotated[list[str] | None, typer.Option("--dtype", help="Only in this dtype; repeatable.")] = None,
+    dims: Annotated[str, typer.Option("--dims", help="Only at these sizes, such as N=7,D=13.")] = "",
     more: From = None,
     out: Out = None,
     seed: Seed = 0,
     timeout: Timeout = 180,
     as_json: Json = False,
 ) -> None:
-    """Check outputs, gradients, kernels and training of each strategy. Exit code 1 if anything is wrong."""
+    """Check outputs, gradients, behaviour and training of each strategy. Exit code 1 if anything is wrong."""
     import tempfile
 
     from harness.analyse import frames
+    from harness.analyse import gate as found
     from harness.records.store import read
     from harness.report import tables
     from harness.run.bench import Settings, execute
-    from harness.run.plan import Wanted
+    from harness.run.jobs import Scope
+    from harness.run.wanted import Wanted
 
-    wanted = Wanted("quick", tuple(layer or ()), tuple(strategy or ()), tuple(device or ()), seed=seed)
+    started = time.monotonic()
+    level = "full" if full else "quick" if quick else "standard"
+    scope = Scope(level, tuple(check or ()), tuple(dtype or ()), dims)
+    wanted = Wanted(
+        "quick", tuple(layer or ()), tuple(strategy or ()), tuple(device or ()), seed=seed, scope=scope, measure=False
+    )
     with tempfile.TemporaryDirectory(prefix="layerbench-") as scratch, _how_to_resume([], more), clear_errors():
         settings = Settings(_sources(more), out or Path(scratch) / "verify", timeout=timeout, measure=False)
         outcome = execute(wanted, settings, lambda *_: Path())
         run = read(outcome.folder)
     gate = frames.gate(run)
     gate = gate[gate["strategy"].isin([*strategy, frames.LAYER_ITSELF])] if strategy else gate
+    matrix, failures, controls = found.matrix(run), found.failures(run), found.controls(run)
     if as_json:
-        answer = {"gate": _rows(gate), "checks": _rows(frames.checks(run)), "training": run.of("training")}
+        answer = {
+            "seconds": round(time.monotonic() - started, 1),
+            "summary": found.summary(run),
+            "gate": _rows(gate),
+            "matrix": _rows(matrix),
+            "determinism": _rows(found.determinism(run)),
+            "failures": _rows(failures),
+            "controls": _rows(controls),
+            "checks": _rows(frames.checks(run)),
+            "training": run.of("training"),
+        }
         typer.echo(json.dumps(answer, indent=2, ensure_ascii=False))
     else:
-        typer.echo(tables.gate(gate).to_markdown(index=False, disable_numparse=True))
+        shown = [tables.gate(gate), *([tables.matrix(matrix)] if len(matrix) else [])]
+        for table in shown:
+            typer.echo(table.to_markdown(index=False, disable_numparse=True) + "\n")
+        for line in (*tables.notes(matrix), *tables.wrong(failures)):
+            typer.echo(line)
+    if outcome.missed:
+        raise fail(
+            f"the gate is blind: {outcome.missed} planted faults went through, so its word counts for nothing", FAILED
+        )
     _exit_by(gate, bool(len(gate)))
 
 
@@ -166,7 +197,7 @@ def bench(
 ) -> None:
     """Check, then measure, then write tables and plots. Exit code 0 when the measuring is done and the gate passed."""
     from harness.run.bench import Settings, execute
-    from harness.run.plan import Wanted
+    from harness.run.wanted import Wanted
 
     if resume and out is None:
         raise fail("--resume needs --out FOLDER, the run to go on with")
@@ -182,6 +213,8 @@ def bench(
         settings = Settings(_sources(more), out, resume, _seconds(budget), timeout)
         outcome = execute(wanted, settings, label)
         measured = _report(outcome.folder, as_json)
+    if outcome.missed:
+        raise fail(f"the gate is blind: {outcome.missed} planted faults went through, so nothing was measured", FAILED)
     if not measured:
         raise fail("nothing was measured", FAILED if outcome.failures else NOTHING_RAN)
     if outcome.failures:

@@ -269,10 +269,13 @@ def _gate_row(run: Run, found: pd.DataFrame, layer: str, name: str, device: str)
     own = found[(found["layer"] == layer) & (found["strategy"] == name) & (found["device"] == device)]
     worst = float(own["worst"].max()) if len(own) else math.nan
     trained = mine("training")
-    statuses = [r for r in mine("status") if not r["dims"] and r["stage"] in ("plan", "gate")]
-    result = statuses[-1]["status"] if statuses else "ok" if trained else "not_run"
-    loss = float(trained[-1]["final_loss"]) if trained else math.nan
-    return [len(mine("check")), worst, loss, result, statuses[-1]["reason"] if statuses else ""]
+    statuses = [r for r in mine("status") if not r["dims"] and r["stage"] in ("plan", "gate", "together")]
+    scope = run.of("run")[0]["wanted"].get("scope", {})
+    partial = any(scope.get(k) for k in ("checks", "dtypes", "dims"))
+    result = statuses[0]["status"] if statuses else "ok" if trained or (partial and mine("check")) else "not_run"
+    loss = trained[0]["final_loss"] if trained else None
+    loss = math.nan if loss is None else float(loss)
+    return [len(mine("check")), worst, loss, result, statuses[0]["reason"] if statuses else ""]
 
 
 def training(run: Run) -> pd.DataFrame:

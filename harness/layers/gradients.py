@@ -24,10 +24,11 @@ Pullback = Callable[[Tensor], list[Tensor]]
 
 
 class MissingGradientError(RuntimeError):
-    """An operand that the output depends on, but that gets no gradient."""
+    """An operand that the output depends on, but that gets no gradient; ``tensor`` is that gradient's name."""
 
     def __init__(self, operand: str) -> None:
         super().__init__(f"no gradient reached {operand}")
+        self.tensor = f"gradient of {operand.split(':')[0]}"
 
 
 def _dense(name: str, gradient: Tensor | None) -> Tensor:
@@ -44,11 +45,19 @@ class Instance:
         call: ``call(parameters, inputs) -> output``.
         parameters: leaves by name, trainable.
         gradients: ``tape`` or ``func``.
+        module: the module, where the strategy is one; its own parameters are used whatever ``call`` is given.
     """
 
     call: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Any]
     parameters: Tensors
     gradients: Literal["tape", "func"]
+    module: nn.Module | None = None
+
+    def pure(self, parameters: Mapping[str, Tensor], inputs: Mapping[str, Tensor]) -> Any:
+        """The output as a function of its arguments alone, which is what ``torch.func`` transforms."""
+        if self.module is None:
+            return self.call(parameters, inputs)
+        return torch.func.functional_call(self.module, dict(parameters), kwargs=dict(inputs))
 
 
 def build(strategy: Strategy, dims: Dims, parameters: Mapping[str, Tensor]) -> Instance:
@@ -72,8 +81,10 @@ def build(strategy: Strategy, dims: Dims, parameters: Mapping[str, Tensor]) -> I
     own = dict(module.named_parameters())
     in_order: Tensors = {name: own[name] for name in parameters}
     if strategy.gradients == "func":
-        return Instance(lambda p, x: torch.func.functional_call(module, dict(p), kwargs=dict(x)), in_order, "func")
-    return Instance(lambda p, x: module(**x), in_order, "tape")
+        return Instance(
+            lambda p, x: torch.func.functional_call(module, dict(p), kwargs=dict(x)), in_order, "func", module
+        )
+    return Instance(lambda p, x: module(**x), in_order, "tape", module)
 
 
 def vjp(instance: Instance, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Pullback]:

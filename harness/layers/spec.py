@@ -118,6 +118,9 @@ class Layer:
         cost: compulsory work of a pass at some dims; passes are ``forward`` and ``backward``.
         task: the training task.
         reference: name of the strategy whose float64 run is the oracle.
+        leading: the dim that stands first in the inputs (and the output, if there) and may be any number: zero, very
+            many, or several dims at once; ``""`` where there is none.
+        causal: the dim along which the output must not look ahead; ``""`` where there is none.
     """
 
     title: str
@@ -130,6 +133,8 @@ class Layer:
     cost: Callable[[str, Dims], Cost]
     task: Task
     reference: str = "autograd"
+    leading: str = ""
+    causal: str = ""
 
     def __post_init__(self) -> None:
         if not self.parameters:
@@ -141,6 +146,21 @@ class Layer:
                 raise ValueError(f"dims {dict(dims)} must name each of {', '.join(sorted(names))}, and nothing else")
         if not 1 <= len(self.check) <= 3:
             raise ValueError(f"check has {len(self.check)} sizes: give one to three")
+        if self.leading and not all(self.leading == o.shape[0] for o in self.leading_inputs.values()):
+            raise ValueError(f"leading {self.leading!r} must be the first dim of each input that has it")
+        if self.leading and not (self.leading_inputs and self.leading not in self.output[1:]):
+            raise ValueError(
+                f"leading {self.leading!r} must be a dim of an input, and first in the output if it is there"
+            )
+        if self.leading and any(self.leading in o.shape for o in self.parameters.values()):
+            raise ValueError(f"leading {self.leading!r}: a parameter has it, so it cannot be any number")
+        if self.causal and self.causal not in self.output:
+            raise ValueError(f"causal {self.causal!r} must be a dim of the output")
+
+    @property
+    def leading_inputs(self) -> dict[str, Operand]:
+        """The inputs that have the leading dim."""
+        return {name: o for name, o in self.inputs.items() if self.leading in o.shape}
 
     @property
     def operands(self) -> dict[str, Operand]:

@@ -92,7 +92,11 @@ class StrategyFacts:
 
 @dataclass(frozen=True)
 class Check:
-    """One verified property of a strategy. ``error`` and ``bound`` are norms pooled over the draws."""
+    """One verified property of a strategy. ``error`` and ``bound`` are norms pooled over the draws.
+
+    ``setting`` says what was special about it, such as ``uniform cotangent``; ``upstream`` names the defect of PyTorch
+    that a wrong answer was shown to come from.
+    """
 
     layer: str
     strategy: str
@@ -108,11 +112,16 @@ class Check:
     draws: int = 0
     seed: int = 0
     detail: str = ""
+    setting: str = ""
+    upstream: str = ""
 
 
 @dataclass(frozen=True)
 class Training:
-    """A strategy's training on the layer's task; ``losses`` is the curve of the first start, before each step."""
+    """A strategy's training on the layer's task; ``losses`` is the curve of the first start, before each step.
+
+    ``verdict`` is that of equivalence with the reference over all starts.
+    """
 
     layer: str
     strategy: str
@@ -126,6 +135,19 @@ class Training:
     final_loss: float | None
     error: float | None
     bound: float | None
+    detail: str = ""
+    verdict: str = ""
+
+
+@dataclass(frozen=True)
+class ControlResult:
+    """Whether the gate caught a planted fault; ``fault`` is its number in the list of known faults."""
+
+    control: str
+    fault: int
+    device: str
+    check: str
+    result: Literal["caught", "missed", "not_run"]
     detail: str = ""
 
 
@@ -209,6 +231,7 @@ KINDS: dict[type, str] = {
     StrategyFacts: "strategy",
     Check: "check",
     Training: "training",
+    ControlResult: "control",
     Samples: "samples",
     Memory: "memory",
     FirstCall: "first_call",

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from harness.analyse import frames
+from harness.analyse import gate as found
 from harness.analyse.statistics import FEWEST_LAUNCHES
 from harness.records.store import Run
 
@@ -25,6 +26,9 @@ def write_all(run: Run, folder: Path) -> list[Path]:
         written += _write(folder / f"timing-{layer}", rows.drop(columns="order"), main(rows))
     for name, frame, shown in (
         ("gate", frames.gate(run), gate(frames.gate(run))),
+        ("matrix", found.matrix(run), matrix(found.matrix(run))),
+        ("determinism", found.determinism(run), determinism(found.determinism(run))),
+        ("controls", found.controls(run), found.controls(run)),
         ("correctness", frames.correctness(run), correctness(frames.correctness(run))),
         ("training", _without_curves(frames.training(run)), training(frames.training(run))),
         ("memory", frames.memory(run), memory(frames.memory(run))),
@@ -121,6 +125,52 @@ def gate(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+MARKS = {"ok": "✓", "unsupported": "–", "not_applicable": "·", "not_run": "?", "upstream": "✗ᵘ"}
+
+
+def matrix(frame: pd.DataFrame) -> pd.DataFrame:
+    """What a strategy can be combined with: ✓ right, – clean error, ✗ wrong answer (ᵘ: PyTorch's), · not applicable."""
+    if frame.empty:
+        return frame
+    shown = frame.assign(mark=[_mark(row) for row in frames.rows_of(frame)])
+    wide = shown.pivot_table(index=found.CASE, columns="check", values="mark", aggfunc="first", sort=False)
+    present = [check for check in found.MATRIX if check in wide.columns]
+    return wide[present].fillna("").rename(columns=found.MATRIX).reset_index().rename_axis(columns=None)
+
+
+def _mark(row: Any) -> str:
+    mark = MARKS.get(row.result)
+    return mark if mark is not None else "✗" if math.isnan(row.worst) else f"✗ {row.worst:.3g}"
+
+
+def notes(frame: pd.DataFrame) -> list[str]:
+    """The text behind each – and ✗ of the matrix, once for each text."""
+    said = frame[frame["result"].isin(["unsupported", "upstream", "wrong"])]
+    lines = []
+    for (result, detail), same in said.groupby(["result", "detail"], sort=False):
+        where = ", ".join(f"{r.layer}/{r.strategy} {found.MATRIX[r.check]}" for r in frames.rows_of(same))
+        lines.append(f"{MARKS.get(str(result), '✗')} {where}: {detail}")
+    return lines
+
+
+def wrong(failures: pd.DataFrame) -> list[str]:
+    """Each wrong answer in a line, and below it the command that asks for just that again."""
+    lines = []
+    for row in frames.rows_of(failures):
+        numbers = f": error {row.error:.3g}, bound {row.bound:.3g}" if not pd.isna(row.error) else ""
+        where = ", ".join(filter(None, (row.tensor, row.setting, row.dtype, row.dims, f"seed {row.seed}")))
+        detail = f" ({row.detail})" if row.detail else ""
+        lines.append(f"✗ {row.layer}/{row.strategy} {row.check}: {where}{numbers}{detail}\n    {row.again}")
+    return lines
+
+
+def determinism(frame: pd.DataFrame) -> pd.DataFrame:
+    """How far each output and gradient repeats."""
+    return frame.fillna("–").rename(
+        columns={"repeats": "ten times in a process", "fresh_process": "in a fresh process"}
+    )
+
+
 def correctness(frame: pd.DataFrame) -> pd.DataFrame:
     """Error against the float64 oracle as a share of its bound, beside the reference's own."""
     return pd.DataFrame(
@@ -146,12 +196,14 @@ def training(frame: pd.DataFrame) -> pd.DataFrame:
         {
             "layer": frame["layer"],
             "strategy": frame["strategy"],
+            "dtype": frame["dtype"],
             "steps": frame["steps"],
             "starts": frame["starts"],
             "final loss (worst start)": frame["final_loss"].map(_number),
             "target": frame["target_loss"].map(_number),
             "naive": frame["naive_loss"].map(_number),
             "curve error ÷ bound": (frame["error"] / frame["bound"]).map(_number),
+            "like the reference": frame.get("verdict", ""),
             "result": frame["result"],
         }
     )

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +18,9 @@ from harness.records.schema import CaseStatus, Group, as_record
 from harness.records.store import FILE, Journal, Record, Run
 from harness.run import opening
 from harness.run.conductor import Conductor, OutOfTimeError
-from harness.run.jobs import Job
-from harness.run.plan import Failures, Plan, Wanted, gate_scope
+from harness.run.plan import Failures, Plan, gate_scope
 from harness.run.progress import Reporter
+from harness.run.wanted import Wanted
 
 REPORT_SECONDS = 20.0
 
@@ -47,10 +48,11 @@ class Settings:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Where the records are, and the statuses of what did not pass the gate."""
+    """Where the records are, the statuses of what did not pass the gate, and how many controls it let through."""
 
     folder: Path
     failures: tuple[Record, ...]
+    missed: int
 
 
 def execute(wanted: Wanted, settings: Settings, label: Callable[[Record, str], Path]) -> Outcome:
@@ -106,9 +108,11 @@ class _Run:
         self.failed: set[tuple[str, str]] = set()
         self._first: dict[str, float] = {}
         self._checks: list[Record] = []
+        self._trained: list[Record] = []
+        self.controls: Counter[str] = Counter()
         self._deadline = None if settings.budget is None else started + settings.budget - REPORT_SECONDS
-        for record in earlier.of("status") if earlier else []:
-            if record["stage"] not in ("plan", "import", "budget"):
+        for record in [*earlier.of("status"), *earlier.of("control")] if earlier else []:
+            if record["kind"] == "control" or record["stage"] not in ("plan", "import", "budget"):
                 self.heard(record)
         self.conductor = Conductor(
             journal, reporter, scratch, settings.timeout, earlier.done if earlier else frozenset(), attempt,
@@ -117,35 +121,28 @@ class _Run:
 
     def carry_out(self) -> Outcome:
         """All stages, the gate first."""
-        parallel = max(1, min(2, len(os.sched_getaffinity(0))))
+        parallel = 1 if "cuda" in self.plan.devices else max(1, min(2, len(os.sched_getaffinity(0))))
         gate_minutes, minutes = self.plan.minutes(parallel)
         self._announce(gate_minutes, minutes if self.settings.measure else 0.0)
         try:
-            self.conductor.run(self._in_good_order(), 1 if "cuda" in self.plan.devices else parallel)
-            if self.settings.measure:
+            self.conductor.run(self.plan.gate_jobs(parallel), parallel)
+            self.conductor.run(self.plan.together_jobs(self._failures()))
+            if self.controls["caught"] or self.controls["missed"]:
+                self.reporter.say(
+                    f"controls: {self.controls['caught']} of {self._controls_run()} planted faults caught"
+                )
+            if self.settings.measure and not self.controls["missed"]:
                 self._launch(minutes * 60 / max(1, self.plan.launches))
                 self.conductor.run(self.plan.first_call_jobs(self._failures()), fresh_caches=True)
         except OutOfTimeError:
             self.reporter.say("the budget is spent: what was finished is kept", style="yellow")
-        return Outcome(self.folder, tuple(self.failures))
+        return Outcome(self.folder, tuple(self.failures), self.controls["missed"])
+
+    def _controls_run(self) -> int:
+        return self.controls["caught"] + self.controls["missed"]
 
     def _failures(self) -> Failures:
         return frozenset(self.failed)
-
-    def _in_good_order(self) -> list[Job]:
-        """Gates in an order that keeps two workers busy to the end: those that compile, those interpreted, the rest.
-
-        Before them the baselines, which take seconds: so a first figure is on the screen at once.
-        """
-
-        def rank(job: Job) -> int:
-            (cell,) = job.cells
-            layer, strategy = cell.group.layer, cell.strategies[0]
-            if strategy == self.plan.baselines[layer]:
-                return 0
-            return 1 if "compiler" in self.plan.facts[layer, strategy].needs else 2 if job.interpret else 3
-
-        return sorted(self.plan.gates, key=rank)
 
     def _announce(self, gate_minutes: float, minutes: float) -> None:
         plan, p = self.plan, self.plan.profile
@@ -198,20 +195,38 @@ class _Run:
             case "check":
                 self._checks.append(record)
             case "training":
-                self._say_passed(record)
+                self._trained.append(record)
+            case "control":
+                self._say_control(record)
+            case "cell":
+                self._say_gate(record["cell"])
             case "samples":
                 self._first_look(record)
             case "status":
                 self._say_status(record)
 
-    def _say_passed(self, training: Record) -> None:
-        mine = [c for c in self._checks if (c["layer"], c["strategy"]) == (training["layer"], training["strategy"])]
-        worst = max((c["error"] / c["bound"] for c in mine if c["error"] and c["bound"]), default=0.0)
-        if training["result"] == "ok":
-            self.reporter.say(
-                f"gate  {training['layer']}/{training['strategy']}: ok, {len(mine)} checks, worst error {worst:.2f} of"
-                f" its bound; trained to {training['final_loss']:.4g}"
-            )
+    def _say_gate(self, cell: str) -> None:
+        """One line about a strategy whose gate has closed without a failure."""
+        checks, trained, self._checks, self._trained = self._checks, self._trained, [], []
+        name = cell.removeprefix("gate ").split(" ")[0]
+        layer, _, strategy = name.partition("/")
+        device = cell.rpartition(" ")[2]
+        if not cell.startswith("gate ") or (gate_scope(layer, device), strategy) in self.failed:
+            return
+        sound = [c for c in checks if c["result"] == "ok"]
+        worst = max((c["error"] / c["bound"] for c in sound if c["error"] and c["bound"]), default=0.0)
+        count = Counter(c["result"] for c in checks)
+        not_ok = "".join(f", {n} {word}" for word, n in count.items() if word != "ok").replace("_", " ")
+        losses = f"; trained to {trained[0]['final_loss']:.4g}" if trained else ""
+        self.reporter.say(
+            f"gate  {name}: {count['ok']} checks ok{not_ok}, worst error {worst:.2f} of its bound{losses}"
+        )
+
+    def _say_control(self, control: Record) -> None:
+        self.controls[control["result"]] += 1
+        if control["result"] == "missed":
+            why = control["detail"] or "a planted fault went through"
+            self.reporter.say(f"the gate is blind: {control['control']} ({control['check']}): {why}", style="red")
 
     def _say_status(self, status: Record) -> None:
         name = f"{status['layer']}/{status['strategy']}"

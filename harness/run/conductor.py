@@ -22,7 +22,7 @@ from typing import Any, Literal
 import harness
 from harness.records.schema import CaseStatus, CellEnd, Status, as_record
 from harness.records.store import Journal, Record
-from harness.run.jobs import DEVICE_LOST, NOTE_BYTES, Cell, Job, read_note
+from harness.run.jobs import NOTE_BYTES, Cell, Job, how_it_ended, read_note
 from harness.run.progress import Reporter
 
 ALLOCATOR = {
@@ -150,8 +150,6 @@ def _environment(job: Job, caches: Path) -> dict[str, str]:
     }
     for name in ("TRITON_INTERPRET", "TORCH_COMPILE_DISABLE", "TORCHDYNAMO_DISABLE"):
         environment.pop(name, None)
-    if job.interpret:
-        environment["TRITON_INTERPRET"] = "1"
     if job.device == "cpu":
         environment |= ALLOCATOR
     return environment
@@ -240,6 +238,7 @@ class Conductor:
         self._reporter.done()
         for record in records:
             self._heard(record)
+        self._heard(as_record(end) | {"cell": cell})
 
     def _show(self, running: dict[int, Child]) -> None:
         at = [child.note for child in running.values()]
@@ -259,14 +258,14 @@ class Conductor:
             return []
         error = child.last_error()
         if note is None:
-            raise WorkerError(f"a worker ended before its first cell: {error or _how(code)}")
+            raise WorkerError(f"a worker ended before its first cell: {error or how_it_ended(code)}")
         _, strategy, what = note
         if how == "timeout":
             status: Status = "timeout"
             reason = f"no sign of life for {self._timeout:.0f} s in: {what}"
         else:
             status = "crashed"
-            reason = f"{_how(code) if how == 'ended' else 'wrote into the pipe of the harness'} in: {what}"
+            reason = f"{how_it_ended(code) if how == 'ended' else 'wrote into the pipe of the harness'} in: {what}"
             if code and code > 0 and error:
                 reason += f" ({error})"
         cell = left.cells[0]
@@ -280,22 +279,9 @@ class Conductor:
     def _blame(self, cell: Cell, strategy: str, status: Status, reason: str) -> None:
         g = cell.group
         layer = g.layer
-        if cell.kind == "describe":
+        if cell.kind in ("describe", "together"):
             layer, _, strategy = strategy.partition("/")
         threads = g.threads if g.dims else 0
         found = CaseStatus(layer, strategy, status, reason, cell.kind, g.dims, g.dtype, g.device, threads)
         self._journal.write([found])
         self._heard(as_record(found))
-
-
-def _how(code: int | None) -> str:
-    if code is None:
-        return "closed its pipe and went on"
-    if code == DEVICE_LOST:
-        return "destroyed the CUDA context"
-    if code < 0:
-        name = signal.Signals(-code).name
-        return f"killed by signal {-code} ({name})" + (
-            ", perhaps for want of memory" if -code == signal.SIGKILL else ""
-        )
-    return f"ended with exit code {code}"

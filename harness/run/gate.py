@@ -1,97 +1,190 @@
-"""The ``gate`` cell: all checks of one strategy, then its training."""
+"""The cells of the gate: the judge's side, which never imports a strategy but the layer's reference.
+
+``gate`` checks one strategy in a process of its own, ``together`` what takes two processes, for all that passed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
-import torch
+from harness.layers.drawing import Values
+from harness.layers.spec import Dims
+from harness.records.schema import CaseStatus, Check, Status, Training
+from harness.run.jobs import Cell
+from harness.run.process import Process
+from harness.run.remote import Remote, SubjectDiedError, SubjectProcess
+from harness.verify.asking import StrategyError
+from harness.verify.judging import Question, Subject, compare, same_bits
+from harness.verify.probes import Answer, Probe, WrongAnswerError, gradients
+from harness.verify.suite import Stage, stages
+from harness.verify.wrapping import data_parallel, mean_of_both
 
-from harness.records.schema import CaseStatus, Check, Group, Status, Training, dims_of, dims_text
-from harness.run.jobs import Cell, Job
-from harness.run.process import Process, forget_compiled, leave_if_the_device_is_lost, status_of
-from harness.verify.checks import (
-    Subject,
-    check_double_backward,
-    check_gradients,
-    check_launches,
-    check_values,
-    working_dtype,
-)
-from harness.verify.oracle import DRAWS
-from harness.verify.training import check_training
+FATAL = ("values", "launches")
+"""Checks after whose failure nothing else need be asked."""
 
 
 def gate(process: Process, cell: Cell) -> Iterator[Any]:
-    """All checks of one strategy, then its training; ends at the first failure, with a status that says it.
+    """All checks of one strategy; the first failure becomes its status.
 
     Running out of memory at a size that is to be measured costs that size alone.
     """
     name, (strategy_name,) = cell.group.layer, cell.strategies
-    process.about_to(str(cell.group), strategy_name, "import")
-    layer = process.layer(name)
-    strategy = process.strategy(name, strategy_name)
-    subject = Subject(name, layer, strategy_name, strategy, process.strategy(name, layer.reference), process.job.device)
+    device = process.job.device
+    wrong: CaseStatus | None = None
 
     def status(word: Status, reason: str, **where: Any) -> CaseStatus:
-        return CaseStatus(name, strategy_name, word, reason, "gate", device=process.job.device, **where)
+        return CaseStatus(name, strategy_name, word, reason, "gate", device=device, **where)
 
-    for stage, group, check in _stages(subject, cell, process.job):
-        process.about_to(str(cell.group), strategy_name, stage)
-        forget_compiled()
+    text = "import"
+    process.about_to(str(cell.group), strategy_name, text)
+    with SubjectProcess(process.job.sources, device, cell.interpret) as other:
         try:
-            results = check()
-        except Exception as error:  # noqa: BLE001 - a strategy may raise anything; it becomes its status
-            leave_if_the_device_is_lost(process.job.device)
-            word, reason = status_of(error)
-            if word == "oom" and group is not None:
-                yield status(word, f"{stage}: {reason}", dims=group.dims, dtype=group.dtype, threads=group.threads)
-                continue
-            yield status(word, f"{stage}: {reason}")
-            return
-        yield from results
-        for result in results:
-            if result.result == "wrong":
-                yield status("wrong", describe_failure(result))
-                return
+            subject = _subject(process, Remote(other, name, strategy_name), device, cell.interpret)
+            for stage in wanted(subject, process, cell):
+                text = stage.text
+                process.about_to(str(cell.group), strategy_name, text)
+                if "compiler" in subject.claims.needs:
+                    other.forget()
+                try:
+                    results = stage.run()
+                except StrategyError as error:
+                    if error.status != "oom" or stage.group is None:
+                        raise
+                    g = stage.group
+                    yield status("oom", f"{text}: {error}", dims=g.dims, dtype=g.dtype, threads=g.threads)
+                    continue
+                yield from results
+                bad = [r for r in results if failed(r)]
+                if bad and wrong is None:
+                    wrong = status("wrong", describe_failure(bad[0]))
+                if bad and stage.check in FATAL:
+                    break
+        except StrategyError as error:
+            wrong = wrong or status(error.status, f"{text}: {error}")
+        except SubjectDiedError as error:
+            wrong = wrong or status("crashed", f"{error} in: {text}")
+    if wrong is not None:
+        yield wrong
 
 
-Stage = tuple[str, Group | None, Callable[[], Sequence[Check | Training]]]
+def wanted(subject: Subject, process: Process, cell: Cell) -> Iterator[Stage]:
+    """The stages within the cell's scope."""
+    scope = cell.scope
+    for stage in stages(subject, process.job.seed, scope.level, cell.sizes):  # type: ignore[arg-type]
+        chosen = not scope.checks or stage.check in scope.checks
+        dtype = not scope.dtypes or stage.dtype in ("", *scope.dtypes)
+        if chosen and dtype and (not scope.dims or stage.dims in ("", scope.dims)):
+            yield stage
 
 
-def _stages(subject: Subject, cell: Cell, job: Job) -> Iterator[Stage]:
-    """What is checked, in order, each with a name; the group is set where a size to be measured is checked."""
-    layer, strategy, seed = subject.layer, subject.strategy, job.seed
-    for dtype in strategy.dtypes:
-        for dims in layer.check[:1] if dtype == "float64" else layer.check:
-            yield f"values {dtype} {dims_text(dict(dims))}", None, partial(check_values, subject, dims, dtype, seed)
-    if "float64" in strategy.dtypes:
-        yield "gradcheck", None, lambda: [check_gradients(subject, layer.check[0], seed)]
-    if strategy.kernels:
-        yield "launches", None, lambda: list(check_launches(subject, layer.check[0], seed))
-    for group in cell.sizes:
-        if group.dtype in strategy.dtypes:
-            yield f"values of {group}", group, partial(_check_size, subject, group, seed)
-    if "float64" in strategy.dtypes:
-        dims = layer.check[1] if job.interpret else layer.check[0]
-        yield "double backward", None, lambda: [check_double_backward(subject, dims, seed)]
-    starts = 1 if job.interpret else DRAWS
-    yield "training", None, lambda: [check_training(subject, working_dtype(strategy), seed, starts)]
+def _subject(process: Process, remote: Remote, device: str, interpret: bool) -> Subject:
+    layer = process.layer(remote.layer)
+    return Subject(
+        remote.layer,
+        layer,
+        remote.strategy,
+        remote.claims(),
+        remote,
+        process.yardstick(remote.layer),
+        device,
+        interpret,
+    )
 
 
-def _check_size(subject: Subject, group: Group, seed: int) -> list[Check]:
-    torch.set_num_threads(group.threads)
-    try:
-        return check_values(subject, dims_of(group.dims), group.dtype, seed)
-    finally:
-        torch.set_num_threads(1)
+def failed(result: Check | Training) -> bool:
+    """Whether a result is held against the strategy."""
+    return result.result == "wrong" and not (isinstance(result, Check) and result.upstream)
 
 
 def describe_failure(result: Check | Training) -> str:
     """One line: check, tensor, where, error and bound."""
     if isinstance(result, Training):
-        return f"training: {result.detail}"
+        return f"training: {result.dtype}: {result.detail}"
     numbers = f": error {result.error:.3g}, bound {result.bound:.3g}" if result.error is not None else ""
+    setting = f", {result.setting}" if result.setting else ""
     detail = f" ({result.detail})" if result.detail else ""
-    return f"{result.check}: {result.tensor}, {result.dtype}, {result.dims}, seed {result.seed}{numbers}{detail}"
+    return (
+        f"{result.check}: {result.tensor}, {result.dtype}, {result.dims}{setting}, seed {result.seed}{numbers}{detail}"
+    )
+
+
+PARALLEL = Question("data_parallel", data_parallel, mean_of_both, count=2, optional=True)
+
+
+def together(process: Process, cell: Cell) -> Iterator[Any]:
+    """What takes two processes: the same bits in a fresh one, and data-parallel training."""
+    names = list(cell.strategies)
+    while names:
+        with (
+            SubjectProcess(process.job.sources, process.job.device, cell.interpret) as first,
+            SubjectProcess(process.job.sources, process.job.device, cell.interpret) as second,
+        ):
+            while names:
+                layer, _, strategy = names[0].partition("/")
+                names.pop(0)
+                process.about_to(str(cell.group), f"{layer}/{strategy}", "in two processes")
+                pair = (Remote(first, layer, strategy), Remote(second, layer, strategy))
+                try:
+                    subject = _subject(process, pair[0], process.job.device, cell.interpret)
+                    results = [*_fresh(subject, pair, process.job.seed)]
+                    results += in_two_processes(subject, pair, process.job.seed)
+                except StrategyError as error:
+                    yield CaseStatus(layer, strategy, error.status, str(error), "gate", device=process.job.device)
+                    continue
+                except SubjectDiedError as error:
+                    reason = f"{error} in: two processes"
+                    yield CaseStatus(layer, strategy, "crashed", reason, "gate", device=process.job.device)
+                    break
+                yield from results
+                bad = [r for r in results if failed(r)]
+                if bad:
+                    reason = describe_failure(bad[0])
+                    yield CaseStatus(layer, strategy, "wrong", reason, "gate", device=process.job.device)
+
+
+def _fresh(subject: Subject, pair: tuple[Remote, Remote], seed: int) -> Iterator[Check]:
+    """Whether two processes that have never met give the same bits; a class, not a judgement."""
+    dims, dtype = subject.layer.check[0], subject.claims.working_dtype
+    values = [subject.draw(dims, dtype, seed)]
+    one, two = (each.ask(gradients, dims, values) for each in pair)
+    for name in one:
+        word = "bitwise" if same_bits(one[name], two[name]) else "within noise"
+        yield subject.check("fresh_process", dtype, dims, name, "ok", seed=seed, detail=word)
+
+
+class _Both:
+    """Asks two processes at a time, as the two ranks of one job; answers with what the first says."""
+
+    def __init__(self, pair: Sequence[Remote]) -> None:
+        self._pair = pair
+
+    def ask(self, probe: Probe, dims: Dims, values: Sequence[Values], **options: Any) -> Answer:
+        """See ``Asked``."""
+        answers: list[Answer] = []
+        problems: list[Exception] = []
+        with tempfile.TemporaryDirectory() as scratch:
+            for rank, each in enumerate(self._pair):
+                each.begin(probe, dims, values, rank=rank, meeting=f"{scratch}/meeting", **options)
+            for each in self._pair:
+                try:
+                    answers.append(each.finish())
+                except (WrongAnswerError, StrategyError) as error:
+                    problems.append(error)
+        if problems:
+            raise problems[0]
+        for name, tensor in answers[0].items():
+            if not same_bits(tensor, answers[1][name]):
+                raise WrongAnswerError(name, "differs between the two processes")
+        return answers[0]
+
+
+def in_two_processes(subject: Subject, pair: Sequence[Remote], seed: int) -> list[Check]:
+    """Data-parallel training of a strategy that both processes hold."""
+    dims, dtype = subject.layer.check[0], subject.claims.sharpest_dtype
+    if subject.claims.gradients != "tape":
+        reason = "gradients don't go through the tape"
+        return [subject.check("data_parallel", dtype, dims, "answer", "not_applicable", detail=reason)]
+    return compare(replace(subject, asked=_Both(pair)), PARALLEL, dims, dtype, seed, 1)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import signal
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,6 +16,20 @@ from harness.records.schema import Group
 NOTE_BYTES = 4096
 DEVICE_LOST = 70
 """Exit code of a worker whose CUDA context a strategy has destroyed."""
+
+
+def how_it_ended(code: int | None) -> str:
+    """A process's exit code in words; None where it goes on, but has closed its pipe."""
+    if code is None:
+        return "closed its pipe and went on"
+    if code == DEVICE_LOST:
+        return "destroyed the CUDA context"
+    if code < 0:
+        name = signal.Signals(-code).name
+        return f"killed by signal {-code} ({name})" + (
+            ", perhaps for want of memory" if -code == signal.SIGKILL else ""
+        )
+    return f"ended with exit code {code}"
 
 
 def note_bytes(group: str, strategy: str, what: str) -> bytes:
@@ -31,7 +46,33 @@ def read_note(text: bytes) -> tuple[str, str, str] | None:
     return group, strategy, what
 
 
-Kind = Literal["describe", "gate", "memory", "time", "first_call"]
+Kind = Literal["describe", "gate", "controls", "together", "memory", "time", "first_call"]
+
+
+@dataclass(frozen=True)
+class Scope:
+    """How much the gate checks.
+
+    Attributes:
+        level: ``quick``, ``standard`` or ``full``.
+        checks: only these, or all; likewise ``dtypes`` and ``dims`` (``""`` for all).
+    """
+
+    level: str = "standard"
+    checks: tuple[str, ...] = ()
+    dtypes: tuple[str, ...] = ()
+    dims: str = ""
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is left out: only then can the gate vouch for a strategy."""
+        return not (self.checks or self.dtypes or self.dims)
+
+
+def scope_of(data: dict[str, Any]) -> Scope:
+    """A scope as it was before it travelled as JSON."""
+    kept: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+    return Scope(**kept)
 
 
 @dataclass(frozen=True)
@@ -39,10 +80,13 @@ class Cell:
     """A unit of work that is done or not done.
 
     Attributes:
-        strategies: those concerned; in a ``describe`` cell, those not to be imported (``layer/strategy``).
-        group: what is measured; in a ``gate`` cell the first of ``sizes``, or a group without dims.
+        strategies: those concerned; as ``layer/strategy`` in a ``describe`` cell, where they are not to be imported,
+            and in a ``together`` cell.
+        group: what is measured; in a ``gate`` cell a group without dims.
         sizes: in a ``gate`` cell, the groups whose sizes are checked beside the layer's own check sizes.
         baseline: the strategy that is also timed against itself.
+        interpret: whether Triton kernels run in its interpreter.
+        scope: what is checked in the cells of the gate.
     """
 
     kind: Kind
@@ -52,6 +96,8 @@ class Cell:
     launch: int = 0
     sizes: tuple[Group, ...] = ()
     baseline: str = ""
+    interpret: bool = False
+    scope: Scope = Scope()
 
     @property
     def name(self) -> str:
@@ -61,6 +107,8 @@ class Cell:
                 return "describe"
             case "gate":
                 return f"gate {self.group.layer}/{self.strategies[0]} {self.group.device}"
+            case "controls" | "together":
+                return f"{self.kind} {self.group.device}"
             case "memory":
                 return f"memory {self.group}"
             case "first_call":
@@ -76,7 +124,6 @@ class Job:
     Attributes:
         sources: where layers and strategies are found.
         threads: of the process; CPU workers that time are pinned to as many cores.
-        interpret: whether Triton kernels run in its interpreter.
         seed: of the values, and with the launch of the order of rounds.
         seconds: for the samples of one pass of one group.
     """
@@ -85,7 +132,6 @@ class Job:
     sources: tuple[str, ...]
     device: str
     threads: int
-    interpret: bool
     seed: int
     seconds: float
 
@@ -97,10 +143,10 @@ class Job:
                 continue
             if blamed and cell.kind == "describe":
                 cell = dataclasses.replace(cell, strategies=(*cell.strategies, blamed[1]))
-            elif blamed and cell.group == blamed[0]:
+            elif blamed and cell.group == blamed[0] and cell.kind != "controls":
                 rest = tuple(s for s in cell.strategies if blamed[1] not in (s, ""))
                 cell = dataclasses.replace(cell, strategies=rest)
-            if cell.strategies or cell.kind == "describe":
+            if cell.strategies or cell.kind in ("describe", "controls"):
                 cells.append(cell)
         return dataclasses.replace(self, cells=tuple(cells))
 
@@ -119,6 +165,7 @@ class Job:
                     "strategies": tuple(c["strategies"]),
                     "group": Group(**c["group"]),
                     "sizes": tuple(Group(**g) for g in c["sizes"]),
+                    "scope": scope_of(c["scope"]),
                 }
             )
             for c in data["cells"]

@@ -18,7 +18,8 @@ from harness.measure.passes import Call, calls
 from harness.measure.sampler import Arm, Series, sample, warm_up
 from harness.records.schema import CaseStatus, FirstCall, Group, Memory, Samples, dims_of
 from harness.run.jobs import Cell, note_bytes
-from harness.run.process import Process, forget_compiled, leave_if_the_device_is_lost, status_of
+from harness.run.process import Process, forget_compiled, leave_if_the_device_is_lost
+from harness.verify.asking import status_of
 
 DIGEST_ELEMENTS = 2**20
 

@@ -18,9 +18,10 @@ import harness
 from harness.records.schema import SCHEMA, CaseStatus, CellEnd, Group, LayerFacts, StrategyFacts
 from harness.records.store import FILE, Journal, Record, Run, StoreError, read
 from harness.run.conductor import ALLOCATOR, Conductor
-from harness.run.jobs import Cell, Job
-from harness.run.plan import Machine, Plan, UsageError, Wanted, make_plan
+from harness.run.jobs import Cell, Job, scope_of
+from harness.run.plan import Plan, make_plan
 from harness.run.progress import Reporter
+from harness.run.wanted import Machine, UsageError, Wanted
 
 HEADER = "header"
 
@@ -68,7 +69,7 @@ def describe(sources: tuple[str, ...], scratch: Path, timeout: float, reporter: 
     found: list[Record] = []
     journal = Journal(scratch / "describe")
     cell = Cell("describe", (), Group("", "", "", "cpu", 1))
-    job = Job((cell,), sources, "cpu", 1, False, 0, 0.0)
+    job = Job((cell,), sources, "cpu", 1, 0, 0.0)
     reporter.now("reading the layers and strategies")
     Conductor(journal, reporter, scratch, timeout, heard=found.append).run([job])
     journal.close()
@@ -148,7 +149,7 @@ def wanted_before(run: Run) -> Wanted:
     """What the run to go on with was asked for."""
     before: dict[str, Any] = run.of("run")[0]["wanted"]
     fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in before.items()}
-    return Wanted(**fields)
+    return Wanted(**{**fields, "scope": scope_of(before.get("scope", {}))})
 
 
 def refuse_what_has_changed(run: Run, described: Described, asked: Wanted) -> None:

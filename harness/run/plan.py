@@ -19,6 +19,7 @@ from harness.records.schema import (
     StrategyFacts,
 )
 from harness.run.jobs import Cell, Job, Kind
+from harness.run.wanted import PROFILES, Machine, Profile, UsageError, Wanted
 
 Failures = frozenset[tuple[str, str]]
 """What is not to be measured: pairs of a scope and a strategy (see gate_scope and Plan._cell)."""
@@ -29,68 +30,6 @@ def gate_scope(layer: str, device: str) -> str:
     return f"{layer} on {device}"
 
 
-class UsageError(ValueError):
-    """Something was asked for that does not exist; one line with the valid choices."""
-
-
-@dataclass(frozen=True)
-class Profile:
-    """How much is measured.
-
-    Attributes:
-        passes: in the order in which they are timed.
-        launches: fresh processes; an interval needs five.
-        dtypes: for every size; ``more_dtypes`` for the first size only.
-        every_core: whether the first size is also measured with all physical cores.
-        cold: whether cold first calls (empty compile caches) are measured.
-        seconds: for the samples of one pass of one group in one launch.
-    """
-
-    passes: tuple[str, ...]
-    launches: int
-    dtypes: tuple[str, ...]
-    more_dtypes: tuple[str, ...] = ()
-    every_core: bool = False
-    cold: bool = False
-    seconds: float = 1.0
-
-
-PROFILES = {
-    "quick": Profile(("forward", "forward_backward"), 5, ("float32",)),
-    "default": Profile(
-        ("forward", "forward_backward", "step"), 8, ("float32",), ("bfloat16",), every_core=True, cold=True, seconds=0.5
-    ),
-    "full": Profile(
-        ("forward", "inference", "backward", "forward_backward", "step"), 8, ("float32", "bfloat16"), ("float64",),
-        every_core=True, cold=True,
-    ),
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What the user asked for; an empty tuple means what the profile says, no baseline each layer's reference."""
-
-    profile: str = "default"
-    layers: tuple[str, ...] = ()
-    strategies: tuple[str, ...] = ()
-    devices: tuple[str, ...] = ()
-    dtypes: tuple[str, ...] = ()
-    threads: tuple[int, ...] = ()
-    baseline: str = ""
-    launches: int | None = None
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What planning needs to know of the machine."""
-
-    cuda: bool
-    compiler: bool
-    physical_cores: int
-
-
 @dataclass(frozen=True)
 class Plan:
     """What will be done.
@@ -98,7 +37,7 @@ class Plan:
     Attributes:
         groups: to be measured, the most telling first.
         strategies: by group, those that can be timed in it.
-        gates: one job for each strategy and device.
+        gates: one cell for each strategy and device.
         statuses: what cannot be done and why.
         baselines: of each layer.
     """
@@ -108,7 +47,7 @@ class Plan:
     sources: tuple[str, ...]
     groups: tuple[Group, ...]
     strategies: dict[Group, tuple[str, ...]]
-    gates: tuple[Job, ...]
+    gates: tuple[Cell, ...]
     statuses: tuple[CaseStatus, ...]
     baselines: dict[str, str]
     facts: dict[tuple[str, str], StrategyFacts] = field(default_factory=dict)
@@ -121,7 +60,53 @@ class Plan:
     @property
     def devices(self) -> tuple[str, ...]:
         """Devices in use."""
-        return tuple(dict.fromkeys(job.device for job in self.gates))
+        return tuple(dict.fromkeys(cell.group.device for cell in self.gates))
+
+    def gate_jobs(self, parallel: int) -> list[Job]:
+        """All gates and the controls, dealt to as many processes as run side by side so that they end together."""
+        jobs = []
+        for device in self.devices:
+            controls = Cell("controls", (), Group("", "", "", device, 1), scope=self.wanted.scope)
+            cells = [
+                *([controls] if self.wanted.scope.whole else []),
+                *(c for c in self.gates if c.group.device == device),
+            ]
+            hands: list[list[Cell]] = [[] for _ in range(parallel)]
+            for cell in sorted(cells, key=self._gate_seconds, reverse=True):
+                min(hands, key=lambda hand: sum(map(self._gate_seconds, hand))).append(cell)
+            jobs += [self._job(sorted(hand, key=self._gate_rank)) for hand in hands if hand]
+        return jobs
+
+    def together_jobs(self, failed: Failures) -> list[Job]:
+        """What takes two processes, for all strategies that passed."""
+        if self.wanted.scope.level == "quick" or not self.wanted.scope.whole:
+            return []
+        jobs = []
+        for device in self.devices:
+            cells = [c for c in self.gates if c.group.device == device]
+            passed = tuple(
+                f"{c.group.layer}/{c.strategies[0]}"
+                for c in cells
+                if (gate_scope(c.group.layer, device), c.strategies[0]) not in failed
+            )
+            group, interpret = Group("", "", "", device, 1), any(c.interpret for c in cells)
+            if passed:
+                jobs.append(self._job([Cell("together", passed, group, interpret=interpret, scope=self.wanted.scope)]))
+        return jobs
+
+    def _gate_rank(self, cell: Cell) -> int:
+        """Baselines first, which take seconds, so that a first figure is on the screen at once."""
+        return 0 if cell.strategies == (self.baselines.get(cell.group.layer, ""),) else 1
+
+    def _gate_seconds(self, cell: Cell) -> float:
+        """What such cells took on a 2-core machine."""
+        if cell.kind == "controls":
+            return 20.0
+        compiled = "compiler" in self.facts[cell.group.layer, cell.strategies[0]].needs
+        quick = self.wanted.scope.level == "quick"
+        if compiled or cell.interpret:
+            return 20.0 if quick else 40.0
+        return 5.0 if quick else 10.0
 
     def memory_jobs(self, failed: Failures) -> list[Job]:
         """One process a layer × device, without strategies that failed the gate."""
@@ -161,16 +146,11 @@ class Plan:
 
     def _job(self, cells: Sequence[Cell]) -> Job:
         group = cells[0].group
-        return Job(
-            tuple(cells), self.sources, group.device, group.threads, False, self.wanted.seed, self.profile.seconds
-        )
+        return Job(tuple(cells), self.sources, group.device, group.threads, self.wanted.seed, self.profile.seconds)
 
     def minutes(self, parallel: int = 2) -> tuple[float, float]:
         """Estimated minutes of (gate, measuring), from what such cells took on a 2-core machine."""
-        gate = sum(
-            12 if "compiler" not in self.facts[job.cells[0].group.layer, job.cells[0].strategies[0]].needs else 45
-            for job in self.gates
-        )
+        gate = sum(map(self._gate_seconds, self.gates)) + 20.0 * len(self.devices)
         launch = sum(
             0.5 * (len(self.strategies[g]) + 1) + 1.25 * self.profile.seconds * len(self._passes(g))
             for g in self.groups
@@ -217,7 +197,7 @@ def make_plan(
 
     statuses: list[CaseStatus] = []
     able: dict[Group, tuple[str, ...]] = {}
-    gates: list[Job] = []
+    gates: list[Cell] = []
     for layer in chosen:
         for facts in by_layer[layer.layer]:
             for device in wanted.devices:
@@ -225,7 +205,7 @@ def make_plan(
                 if problem is not None:
                     statuses.append(_status(facts, problem[0], problem[1], device))
                     continue
-                gates.append(_gate(wanted, profile, facts, device, groups, sources))
+                gates.append(_gate(wanted, facts, device, groups))
     blocked = {(s.layer, s.strategy, s.device) for s in statuses}
     for group in groups:
         timed = []
@@ -327,17 +307,11 @@ def _status(facts: StrategyFacts, status: Status, reason: str, device: str, grou
     return CaseStatus(facts.layer, facts.strategy, status, reason, "plan", device=device, **where)  # type: ignore[arg-type]
 
 
-def _gate(
-    wanted: Wanted,
-    profile: Profile,
-    facts: StrategyFacts,
-    device: str,
-    groups: Sequence[Group],
-    sources: tuple[str, ...],
-) -> Job:
+def _gate(wanted: Wanted, facts: StrategyFacts, device: str, groups: Sequence[Group]) -> Cell:
     """A strategy's gate; sizes to be measured are checked too where it will be timed."""
     runs = device in facts.devices
-    sizes = tuple(g for g in groups if runs and g.layer == facts.layer and g.device == device)
-    cell = Cell("gate", (facts.strategy,), Group(facts.layer, "", "", device, 1), sizes=sizes)
-    interpret = bool(facts.kernels) and not runs
-    return Job((cell,), sources, device, 1, interpret, wanted.seed, profile.seconds)
+    sizes = tuple(g for g in groups if runs and wanted.measure and g.layer == facts.layer and g.device == device)
+    group = Group(facts.layer, "", "", device, 1)
+    return Cell(
+        "gate", (facts.strategy,), group, sizes=sizes, interpret=bool(facts.kernels) and not runs, scope=wanted.scope
+    )

@@ -13,8 +13,9 @@ import torch
 
 from harness.layers.discover import Entry, Loaded, load, scan
 from harness.layers.spec import Layer, Strategy
-from harness.records.schema import Status, as_record
+from harness.records.schema import as_record
 from harness.run.jobs import DEVICE_LOST, NOTE_BYTES, Cell, Job, note_bytes
+from harness.verify.judging import Yardstick
 
 
 class Process:
@@ -31,6 +32,7 @@ class Process:
         self._note = memoryview(torch.from_file(str(note), shared=True, size=NOTE_BYTES, dtype=torch.uint8).numpy())  # type: ignore[arg-type]
         self.entries: dict[tuple[str, str | None], Entry] = {(e.layer, e.strategy): e for e in scan(job.sources)}
         self._loaded: dict[tuple[str, str | None], Loaded] = {}
+        self._yardsticks: dict[str, Yardstick] = {}
 
     def about_to(self, group: str, strategy: str, what: str) -> None:
         """Write down what comes next."""
@@ -57,6 +59,12 @@ class Process:
         layer: Layer = self.load(name, None).value
         return layer
 
+    def yardstick(self, name: str) -> Yardstick:
+        """A layer's reference, and what it has answered in this process so far."""
+        if name not in self._yardsticks:
+            self._yardsticks[name] = Yardstick(self.strategy(name, self.layer(name).reference))
+        return self._yardsticks[name]
+
     def strategy(self, layer: str, name: str) -> Strategy:
         """A strategy that is known to load."""
         strategy: Strategy = self.load(layer, name).value
@@ -79,16 +87,3 @@ def leave_if_the_device_is_lost(device: str) -> None:
             torch.cuda.synchronize()
         except RuntimeError:
             os._exit(DEVICE_LOST)
-
-
-def status_of(error: BaseException) -> tuple[Status, str]:
-    """Which status an exception means, and one line about it."""
-    text = f"{type(error).__name__}: {error}".strip()
-    line = next((part.strip() for part in text.splitlines() if part.strip()), type(error).__name__)
-    line = line.replace(str(Path.home()), "~")[:300]
-    home = type(error).__module__
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in text:
-        return "oom", line
-    if home.startswith(("torch._dynamo", "torch._inductor", "triton.compiler")):
-        return "compile_error", line
-    return "runtime_error", line

@@ -62,14 +62,17 @@ def work(job: Job, out: IO[str], note: Path) -> None:
     """Do the cells in order; the timing cells of a group together."""
     import torch
 
+    from harness.run.controls import check_controls
     from harness.run.describe import describe
-    from harness.run.gate import gate
+    from harness.run.gate import gate, together
     from harness.run.measuring import first_call, measure_memory, time_group
     from harness.run.process import Process
 
     one_by_one: dict[str, Work] = {
         "describe": describe,
         "gate": gate,
+        "controls": check_controls,
+        "together": together,
         "memory": measure_memory,
         "first_call": first_call,
     }

@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 
 from harness.records.schema import LayerFacts, StrategyFacts
-from harness.run.plan import Machine, Plan, UsageError, Wanted, make_plan
+from harness.run.plan import Plan, make_plan
+from harness.run.wanted import Machine, UsageError, Wanted
 
 SIZES = {
     "cpu": {"quick": ["N=4"], "default": ["N=4", "N=2", "N=8"], "full": ["N=4", "N=2"]},

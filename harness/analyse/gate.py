@@ -1,0 +1,100 @@
+"""What the gate found, as frames: what a strategy can be combined with, how far it repeats, failures and controls."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+import pandas as pd
+
+from harness.analyse import frames
+from harness.records.store import Record, Run
+
+MATRIX = {
+    "double_backward": "double backward",
+    "forward_ad": "forward AD",
+    "func_grad": "func.grad",
+    "per_sample": "vmap(grad)",
+    "jacrev": "jacrev",
+    "compile": "compile",
+    "autocast": "autocast",
+    "checkpoint": "checkpoint",
+    "accumulation": "accumulation",
+    "frozen": "frozen inputs",
+    "layouts": "strided inputs",
+    "cotangents": "strided cotangents",
+    "leading_dims": "leading dims",
+    "empty": "empty batch",
+    "copies": "copies",
+    "data_parallel": "DDP",
+}
+"""What a strategy can be combined with: the check, and its heading."""
+
+ORDER = ("ok", "not_applicable", "not_run", "unsupported", "upstream", "wrong")
+"""Results from good to bad; ``upstream`` is a wrong answer that was shown to come from PyTorch."""
+
+CASE = ["layer", "strategy", "device"]
+
+
+def matrix(run: Run) -> pd.DataFrame:
+    """One row for each strategy × check of the composability matrix: the worst result, its error ÷ bound, its text."""
+    frame = _checks(run)
+    frame = frame[frame["check"].isin(list(MATRIX))]
+    rows = []
+    for key, same in frame.groupby([*CASE, "check"], sort=False):
+        worst = same.iloc[int(same["rank"].to_numpy().argmax())]
+        text = worst["upstream"] or (worst["detail"] if worst["outcome"] != "ok" else "")
+        rows.append([*key, worst["outcome"], same["ratio"].max(), text])
+    return pd.DataFrame(rows, columns=[*CASE, "check", "result", "worst", "detail"])
+
+
+def determinism(run: Run) -> pd.DataFrame:
+    """One row for each strategy × tensor: its class over repeats in one process and over fresh processes."""
+    frame = _checks(run)
+    frame = frame[frame["check"].isin(["repeats", "fresh_process"])]
+    if frame.empty:
+        return pd.DataFrame(columns=[*CASE, "tensor", "repeats", "fresh_process"])
+    wide = frame.pivot_table(index=[*CASE, "tensor"], columns="check", values="detail", aggfunc="first", sort=False)
+    return wide.reindex(columns=["repeats", "fresh_process"]).reset_index().rename_axis(columns=None)
+
+
+def controls(run: Run) -> pd.DataFrame:
+    """One row for each planted fault: the check that must catch it, and whether it did."""
+    return pd.DataFrame(run.of("control"), columns=["control", "fault", "device", "check", "result", "detail"])
+
+
+def failures(run: Run) -> pd.DataFrame:
+    """Every wrong answer, the most telling first, with the command that asks for just that again."""
+    frame = _checks(run)
+    frame = frame[frame["outcome"] == "wrong"].copy()
+    sources = run.of("run")[0]["sources"][1:]
+    frame["again"] = [_again(row, sources) for row in frame.to_dict("records")]
+    columns = [*CASE, "check", "setting", "tensor", "dtype", "dims", "seed", "error", "bound", "detail", "again"]
+    return frame[columns]
+
+
+def _again(row: dict[Any, Any], sources: list[str]) -> str:
+    words = ["python", "-m", "harness", "verify", "--layer", row["layer"], "--strategy", row["strategy"]]
+    words += ["--device", row["device"], "--check", row["check"], "--dtype", row["dtype"], "--dims", row["dims"]]
+    words += ["--seed", str(row["seed"]), *(w for source in sources for w in ("--from", source))]
+    return shlex.join(words)
+
+
+def _checks(run: Run) -> pd.DataFrame:
+    """All checks, with ``outcome`` (``upstream`` apart from ``wrong``), its ``rank``, and error ÷ bound."""
+    frame = frames.checks(run)
+    if frame.empty:
+        names = [*CASE, "check", "setting", "tensor", "dtype", "dims", "seed", "error", "bound", "detail", "result"]
+        frame = pd.DataFrame(columns=[*names, "upstream"])
+    for name in ("setting", "upstream"):
+        frame[name] = frame[name].fillna("") if name in frame else ""
+    frame["outcome"] = frame["result"].where(frame["upstream"] == "", "upstream")
+    frame["rank"] = frame["outcome"].map(ORDER.index).astype(int)
+    frame["ratio"] = frame["error"].astype(float) / frame["bound"].astype(float)
+    return frame
+
+
+def summary(run: Run) -> Record:
+    """Counts: checks by outcome, controls by result."""
+    checks = _checks(run)["outcome"].value_counts().to_dict()
+    return {"checks": checks, "controls": controls(run)["result"].value_counts().to_dict()}

@@ -1,0 +1,112 @@
+"""The ``controls`` cell: the gate must catch every planted fault with the very checks that it is about to use."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Iterator
+from typing import Any
+
+from harness.records.schema import CaseStatus, ControlResult
+from harness.run.gate import PARALLEL, describe_failure, failed, in_two_processes
+from harness.run.jobs import Cell
+from harness.run.process import Process
+from harness.run.remote import Remote, SubjectDiedError, SubjectProcess
+from harness.verify.asking import StrategyError
+from harness.verify.controls.control import Control
+from harness.verify.judging import Subject, Yardstick
+from harness.verify.suite import stages
+
+MODULES = ("harness.verify.controls.dense", "harness.verify.controls.sequence", "harness.verify.controls.kernels")
+SOUND = "sound"
+SEED = 0
+"""Of the controls, whatever the run's: that the gate sees is asked of the same values each time."""
+
+
+def check_controls(process: Process, cell: Cell) -> Iterator[Any]:
+    """Every control of the level, and a sound strategy that the same checks must let pass."""
+    for module in MODULES:
+        if module.endswith("kernels") and importlib.util.find_spec("triton") is None:
+            yield ControlResult("kernels", 22, cell.group.device, "guarded", "not_run", "triton is not installed")
+            continue
+        yield from check_module(process, cell, module)
+
+
+def check_module(process: Process, cell: Cell, module: str) -> Iterator[ControlResult | CaseStatus]:
+    """The controls of a module, one process for all of them while it lives; the sound strategy first."""
+    device, level, seed = cell.group.device, cell.scope.level, SEED
+    with _Desk(process, device, module) as desk:
+        controls: dict[str, Control] = desk.controls
+        in_force = {s.check for s in stages(desk.subject(SOUND), seed, level)}  # type: ignore[arg-type]
+        if level == "full":
+            in_force.add(PARALLEL.check)
+        for check in dict.fromkeys(c.check for c in controls.values() if c.check in in_force):
+            process.about_to(str(cell.group), "", f"sound strategy: {check}")
+            found = desk.caught(SOUND, check, seed, level)
+            if found:
+                yield ControlResult(SOUND, 0, device, check, "missed", f"a sound strategy was refused: {found}")
+        for name, control in controls.items():
+            if control.check not in in_force:
+                continue
+            process.about_to(str(cell.group), "", f"control: {control.what}")
+            if control.cuda and device != "cuda":
+                yield ControlResult(name, control.fault, device, control.check, "not_run", "shows on a GPU only")
+                continue
+            found = desk.caught(name, control.check, seed, level)
+            result = "caught" if found else "missed"
+            yield ControlResult(name, control.fault, device, control.check, result, found)  # type: ignore[arg-type]
+
+
+class _Desk:
+    """Subject processes for the controls of a module, started anew when a control has ended one."""
+
+    def __init__(self, process: Process, device: str, module: str) -> None:
+        loaded = importlib.import_module(module)
+        self.controls: dict[str, Control] = loaded.CONTROLS
+        self._layer, self._yardstick = loaded.layer, Yardstick(loaded.reference)
+        self._process, self._device, self._module = process, device, module
+        self._open: list[SubjectProcess] = []
+
+    def __enter__(self) -> _Desk:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        for each in self._open:
+            each.__exit__()
+        self._open.clear()
+
+    def _subjects(self, count: int) -> list[SubjectProcess]:
+        while len(self._open) < count:
+            sources, device = self._process.job.sources, self._device
+            self._open.append(SubjectProcess(sources, device, interpret=device == "cpu"))
+        return self._open[:count]
+
+    def _remotes(self, name: str, count: int) -> list[Remote]:
+        return [Remote(each, "", name, self._module) for each in self._subjects(count)]
+
+    def subject(self, name: str) -> Subject:
+        """A strategy of the module, under test."""
+        (remote,) = self._remotes(name, 1)
+        return Subject("control", self._layer, name, remote.claims(), remote, self._yardstick, self._device)
+
+    def caught(self, name: str, check: str, seed: int, level: str) -> str:
+        """How a check refused a strategy, in a line; empty where it let it pass."""
+        try:
+            subject = self.subject(name)
+            if check == PARALLEL.check:
+                results = in_two_processes(subject, self._remotes(name, 2), seed)
+                return next((describe_failure(r) for r in results if failed(r)), "")
+            for stage in stages(subject, seed, level):  # type: ignore[arg-type]
+                if stage.check == check:
+                    for result in stage.run():
+                        if failed(result):
+                            return describe_failure(result)
+        except StrategyError as error:
+            return f"{error.status}: {error}"
+        except SubjectDiedError as error:
+            self._close()
+            return str(error)
+        return ""

@@ -1,0 +1,162 @@
+"""The judge's side of a subject process: starts it, asks it, and says how it ended when it does."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing import Pipe
+from typing import Any
+
+import torch
+
+from harness.layers.drawing import Values
+from harness.layers.spec import Dims
+from harness.run.jobs import how_it_ended
+from harness.verify.asking import Claims, StrategyError
+from harness.verify.probes import Answer, Probe, WrongAnswerError
+
+LARGEST_REPLY = 1 << 36
+
+
+class SubjectDiedError(Exception):
+    """The subject's process ended, or said something that is no reply; the text says how."""
+
+
+class SubjectProcess:
+    """A process that answers for the strategies of some sources (see subject.py)."""
+
+    def __init__(self, sources: tuple[str, ...], device: str, interpret: bool) -> None:
+        self._connection, theirs = Pipe()
+        environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+        if interpret:
+            environment["TRITON_INTERPRET"] = "1"
+        serve = json.dumps({"sources": sources, "device": device})
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "harness.run.subject", str(theirs.fileno()), serve],
+            stdin=subprocess.DEVNULL, env=environment, pass_fds=(theirs.fileno(),),
+        )  # fmt: skip
+        theirs.close()
+
+    def __enter__(self) -> SubjectProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+        self._process.kill()
+        self._process.wait()
+
+    def send(self, request: dict[str, Any]) -> None:
+        """Send a request; its reply must be fetched before the next."""
+        buffer = io.BytesIO()
+        torch.save(request, buffer)
+        try:
+            self._connection.send_bytes(buffer.getvalue())
+        except OSError:
+            raise SubjectDiedError(self._how()) from None
+
+    def receive(self) -> dict[str, Any]:
+        """The reply.
+
+        Raises:
+            SubjectDiedError: none came, or something that is none.
+        """
+        try:
+            reply: dict[str, Any] = torch.load(
+                io.BytesIO(self._connection.recv_bytes(LARGEST_REPLY)), weights_only=True
+            )
+        except EOFError:
+            raise SubjectDiedError(self._how()) from None
+        except (OSError, RuntimeError, ValueError, pickle.UnpicklingError):
+            raise SubjectDiedError("wrote into the pipe of the harness") from None
+        if not isinstance(reply, dict):
+            raise SubjectDiedError("wrote into the pipe of the harness")
+        return reply
+
+    def _how(self) -> str:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(5)
+        return how_it_ended(self._process.poll())
+
+    def forget(self) -> None:
+        """Drop what torch.compile has made, so that no graph of one case serves another."""
+        self.send({"kind": "forget"})
+        self.receive()
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A strategy in a subject process; ``module`` names a module of controls, else it is one of the sources'."""
+
+    process: SubjectProcess
+    layer: str
+    strategy: str
+    module: str = ""
+
+    def _request(self, kind: str, **more: Any) -> dict[str, Any]:
+        return {"kind": kind, "module": self.module, "layer": self.layer, "strategy": self.strategy, **more}
+
+    def claims(self) -> Claims:
+        """What the strategy says of itself.
+
+        Raises:
+            StrategyError: it does not import.
+        """
+        self.process.send(self._request("claims"))
+        found = _raised(self.process.receive())["claims"]
+        return Claims(
+            found["gradients"],
+            tuple(found["dtypes"]),
+            tuple(found["needs"]),
+            tuple(found["kernels"]),
+            found["dead_backward"],
+        )
+
+    def ask(self, probe: Probe, dims: Dims, values: Sequence[Values], **options: Any) -> Answer:
+        """See ``Asked``."""
+        self.begin(probe, dims, values, **options)
+        return self.finish()
+
+    def begin(self, probe: Probe, dims: Dims, values: Sequence[Values], **options: Any) -> None:
+        """Send a question whose answer is fetched by ``finish``, so that two subjects may work at a time."""
+        request = self._request(
+            "ask",
+            probe=f"{probe.__module__}:{probe.__name__}",
+            dims=dict(dims),
+            values=[_parts(v) for v in values],
+            options=options,
+            threads=torch.get_num_threads(),
+        )
+        self.process.send(request)
+
+    def finish(self) -> Answer:
+        """The answer to what was begun."""
+        answer = _raised(self.process.receive())["answer"]
+        if not isinstance(answer, dict) or not all(isinstance(t, torch.Tensor) for t in answer.values()):
+            raise SubjectDiedError("wrote into the pipe of the harness")
+        return answer
+
+
+def _raised(reply: dict[str, Any]) -> dict[str, Any]:
+    if "wrong" in reply:
+        raise WrongAnswerError(*reply["wrong"])
+    if "error" in reply:
+        raise StrategyError(*reply["error"])
+    if not reply.keys() & {"answer", "claims"}:
+        raise SubjectDiedError("wrote into the pipe of the harness")
+    return reply
+
+
+def _parts(values: Values) -> dict[str, Any]:
+    return {
+        "inputs": {n: t.detach().cpu() for n, t in values.inputs.items()},
+        "parameters": {n: t.detach().cpu() for n, t in values.parameters.items()},
+        "cotangent": values.cotangent.detach().cpu(),
+        "target": values.target.detach().cpu(),
+    }

@@ -1,0 +1,134 @@
+"""The process in which strategies are judged: it imports them and does what the judge asks, one request at a time.
+
+It holds nothing that a strategy could spoil to its advantage: values come with each request, answers go back as plain
+tensors, and the comparing is done on the other side. A strategy may patch torch, the clock or this very file; all that
+it can change is its own answers.
+
+Arguments: the file descriptor of the connection, and what to serve as JSON.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+import os
+import sys
+from dataclasses import asdict
+from multiprocessing.connection import Connection
+from typing import Any
+
+from harness.run.jobs import DEVICE_LOST
+from harness.run.worker import live_and_die_with_the_parent
+
+
+def main() -> None:
+    """Answer requests until the connection closes."""
+    connection = Connection(int(sys.argv[1]))
+    serve = json.loads(sys.argv[2])
+    live_and_die_with_the_parent()
+    import torch
+
+    from harness.verify.state import remember_state
+
+    torch.set_num_threads(1)
+    remember_state()
+    shelf = Shelf(tuple(serve["sources"]), serve["device"])
+    while True:
+        try:
+            request = torch.load(io.BytesIO(connection.recv_bytes()), weights_only=True)
+        except EOFError:
+            os._exit(0)
+        buffer = io.BytesIO()
+        torch.save(shelf.reply(request), buffer)
+        connection.send_bytes(buffer.getvalue())
+
+
+class Shelf:
+    """Layers and strategies as they are asked for."""
+
+    def __init__(self, sources: tuple[str, ...], device: str) -> None:
+        from harness.layers.discover import scan
+
+        self.device = device
+        self._entries = {(e.layer, e.strategy): e for e in scan(sources)}
+
+    def find(self, module: str, layer: str, strategy: str) -> tuple[Any, Any]:
+        """A layer and a strategy: of the sources, or of a module of controls.
+
+        Raises:
+            ImportError: with the file's own error in one line.
+        """
+        from harness.layers.discover import load
+
+        if module:
+            controls = importlib.import_module(module)
+            return controls.layer, controls.STRATEGIES[strategy]
+        found = []
+        for key in ((layer, None), (layer, strategy)):
+            loaded = load(self._entries[key])
+            if loaded.error is not None:
+                raise ImportError(loaded.error)
+            found.append(loaded.value)
+        return found[0], found[1]
+
+    def reply(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Do one request."""
+        import torch
+
+        from harness.verify.asking import StrategyError, answer, claims_of, status_of
+        from harness.verify.probes import WrongAnswerError
+
+        if request["kind"] == "forget":
+            if "torch._dynamo" in sys.modules:
+                torch.compiler.reset()
+            return {}
+        try:
+            layer, strategy = self.find(request["module"], request["layer"], request["strategy"])
+        except ImportError as error:
+            return {"error": ["runtime_error", str(error)]}
+        if request["kind"] == "claims":
+            return {"claims": asdict(claims_of(strategy))}
+        module, name = request["probe"].split(":")
+        probe = getattr(importlib.import_module(module), name)
+        before = torch.get_num_threads()
+        torch.set_num_threads(request["threads"])
+        try:
+            values = [_values(v, self.device) for v in request["values"]]
+            found = answer(layer, strategy, probe, request["dims"], values, request["options"])
+            return {"answer": {n: t.detach().cpu() for n, t in found.items()}}
+        except WrongAnswerError as wrong:
+            return {"wrong": [wrong.tensor, str(wrong)]}
+        except StrategyError as error:
+            self._leave_if_the_device_is_lost()
+            return {"error": [error.status, str(error)]}
+        except Exception as error:  # noqa: BLE001 - moving the tensors may fail too: no memory, a device that is lost
+            self._leave_if_the_device_is_lost()
+            return {"error": list(status_of(error))}
+        finally:
+            if torch.get_num_threads() == request["threads"]:
+                torch.set_num_threads(before)
+
+    def _leave_if_the_device_is_lost(self) -> None:
+        import torch
+
+        if self.device == "cuda":
+            try:
+                torch.cuda.synchronize()
+            except RuntimeError:
+                os._exit(DEVICE_LOST)
+
+
+def _values(parts: dict[str, Any], device: str) -> Any:
+    from harness.layers.drawing import Values
+
+    return Values(
+        {n: t.to(device) for n, t in parts["inputs"].items()},
+        {n: t.to(device) for n, t in parts["parameters"].items()},
+        parts["cotangent"].to(device),
+        parts["target"].to(device),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Controls on the dense layer that take a Triton kernel: what is stored or loaded where the mask should be off."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from harness.layers.spec import Strategy
+from harness.verify.controls import dense
+from harness.verify.controls.control import Control, function
+
+BLOCK = 16
+layer, reference = dense.layer, dense.reference
+
+
+@triton.jit
+def copy_kernel(source: Any, target: Any, size: Any, MASKED: tl.constexpr, BLOCK: tl.constexpr) -> None:
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)  # [BLOCK]
+    values = tl.load(source + at, mask=at < size, other=0.0)
+    if MASKED:
+        tl.store(target + at, values, mask=at < size)
+    else:
+        tl.store(target + at, values)
+
+
+@triton.jit
+def column_sum_kernel(
+    source: Any, target: Any, rows: Any, columns: Any, FILLED: tl.constexpr, BLOCK: tl.constexpr
+) -> None:
+    column = tl.program_id(0)
+    total = tl.zeros([BLOCK], tl.float32)
+    for start in range(0, rows, BLOCK):
+        row = start + tl.arange(0, BLOCK)  # [BLOCK]
+        if FILLED:
+            total += tl.load(source + row * columns + column, mask=row < rows, other=0.0)
+        else:
+            total += tl.load(source + row * columns + column, mask=row < rows)
+    tl.store(target + column, tl.sum(total, 0))
+
+
+def _copied(y: Tensor, masked: bool) -> Tensor:
+    target = torch.empty_like(y)
+    copy_kernel[(triton.cdiv(y.numel(), BLOCK),)](y, target, y.numel(), MASKED=masked, BLOCK=BLOCK)
+    return target
+
+
+def _summed(z: Tensor, filled: bool) -> Tensor:
+    target = z.new_empty(z.shape[1])
+    column_sum_kernel[(z.shape[1],)](z, target, *z.shape, FILLED=filled, BLOCK=BLOCK)
+    return target
+
+
+def _strategy(masked: bool, filled: bool) -> Strategy:
+    def forward(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return _copied(dense.forward(x, weight, bias), masked)
+
+    def backward(ctx: Any, g: Tensor, x: Tensor, weight: Tensor, bias: Tensor, y: Tensor) -> Any:
+        dx, dw, _ = dense.slopes(g, x, weight, y)
+        return dx, dw, _summed((g * (1 - y * y)).contiguous(), filled)
+
+    call = function(forward, backward)
+    return Strategy(lambda x, weight, bias: call(x, weight, bias), dtypes=("float32",), needs=("triton",))
+
+
+CONTROLS = {
+    "no_tail_mask": Control(22, "a store without the tail's mask", "guarded", _strategy(False, True)),
+    "no_other": Control(23, "a masked load without other, in a sum", "guarded", _strategy(True, False)),
+}
+STRATEGIES = {"sound": _strategy(True, True), **{name: control.strategy for name, control in CONTROLS.items()}}

@@ -1,0 +1,310 @@
+"""What a strategy is asked to do: each probe runs it in one way and answers with tensors, named as in reports.
+
+A probe judges nothing. The same probe, or the plain one that it must agree with (its truth, see suite.py), is run on
+the reference in another process, and the answers are compared there: so a strategy that meddles with torch, with the
+clock or with the harness itself meddles in its own process alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+import torch._functorch.config
+from torch import Tensor
+
+from harness.layers.drawing import Values
+from harness.layers.gradients import Instance, MissingGradientError, Tensors, build, vjp
+from harness.layers.spec import Dims, Strategy
+
+Answer = dict[str, Tensor]
+Probe = Callable[..., Answer]
+"""``probe(strategy, dims, values, **options)``; ``values`` are one or more draws that the probe may use up."""
+
+
+class WrongAnswerError(Exception):
+    """An answer that is wrong whatever its numbers; ``tensor`` is what is wrong."""
+
+    def __init__(self, tensor: str, detail: str) -> None:
+        super().__init__(detail)
+        self.tensor = tensor
+
+
+def leaves(values: Values) -> Tensors:
+    """The inputs as leaves that require a gradient, strides and all (``Values.leaves`` copies them dense)."""
+    return {name: x.detach().requires_grad_() for name, x in values.inputs.items()}
+
+
+def _named(names: Sequence[str], gradients: Sequence[Tensor | None]) -> Answer:
+    for name, gradient in zip(names, gradients, strict=True):
+        if gradient is None:
+            raise MissingGradientError(name)
+    return {f"gradient of {name}": g for name, g in zip(names, gradients, strict=True) if g is not None}
+
+
+def walk(output: Tensor, wanted: Tensors, cotangent: Tensor) -> Answer:
+    """Gradients along the tape."""
+    if not output.requires_grad:
+        raise MissingGradientError("any operand: the output is cut off the tape")
+    return _named(list(wanted), torch.autograd.grad(output, list(wanted.values()), cotangent, allow_unused=True))
+
+
+def gradients(strategy: Strategy, dims: Dims, values: Sequence[Values], afterwards: bool = False) -> Answer:
+    """Output, and the gradient of every input and parameter for the cotangent.
+
+    Args:
+        afterwards: also give the operands and the cotangent as they are after the call.
+    """
+    (mine,) = values
+    instance = build(strategy, dims, mine.parameters)
+    inputs = leaves(mine)
+    output, pullback = vjp(instance, inputs)
+    if output.shape != mine.cotangent.shape:
+        raise WrongAnswerError("output", f"shape is {tuple(output.shape)}, not {tuple(mine.cotangent.shape)}")
+    answer = {"output": output.detach().clone()} | _named([*inputs, *instance.parameters], pullback(mine.cotangent))
+    if afterwards:
+        operands = {**inputs, **instance.parameters, "cotangent": mine.cotangent}
+        answer |= {f"{name} afterwards": t.detach() for name, t in operands.items()}
+    return answer
+
+
+def gradients_of_the_first(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
+    """``gradients`` of the first of several draws."""
+    return gradients(strategy, dims, values[:1])
+
+
+def gradients_of_the_last(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
+    """``gradients`` of the last of several draws."""
+    return gradients(strategy, dims, values[-1:])
+
+
+def repeated(strategy: Strategy, dims: Dims, values: Sequence[Values], times: int) -> Answer:
+    """``gradients`` again and again, stacked: [times, ...] of each."""
+    (mine,) = values
+    answers = [gradients(strategy, dims, [mine]) for _ in range(times)]
+    return {name: torch.stack([a[name] for a in answers]) for name in answers[0]}
+
+
+def accumulated(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
+    """``.backward()`` of two calls into a ``.grad`` that holds something already; hooks must see what is added."""
+    start, first, second = values
+    instance = build(strategy, dims, first.parameters)
+    seen: dict[str, list[Tensor]] = {name: [] for name in instance.parameters}
+    for name, parameter in instance.parameters.items():
+        parameter.grad = start.parameters[name].clone()
+        parameter.register_hook(lambda g, name=name: None if g is None else seen[name].append(g.detach().clone()))
+    for each in (first, second):
+        output = instance.call(instance.parameters, leaves(each))
+        if not output.requires_grad:
+            raise MissingGradientError("any operand: the output is cut off the tape")
+        output.backward(each.cotangent)
+    answer = {}
+    for name, parameter in instance.parameters.items():
+        if len(seen[name]) != 2:
+            raise WrongAnswerError(f"hook of {name}", f"saw {len(seen[name])} gradients in two backwards")
+        assert parameter.grad is not None
+        answer[f"accumulated gradient of {name}"] = parameter.grad
+        answer[f"sum seen by the hook of {name}"] = seen[name][0] + seen[name][1]
+    return answer
+
+
+def updated(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
+    """The same tensors with new numbers in them: a copy kept from the first call, or a cache by address, is stale."""
+    before, after = values
+    instance = build(strategy, dims, before.parameters)
+    inputs = leaves(before)
+    _, pullback = vjp(instance, inputs)
+    pullback(before.cotangent)
+    _overwrite(inputs, after.inputs)
+    _overwrite(instance.parameters, after.parameters)
+    output, pullback = vjp(instance, inputs)
+    grads = pullback(after.cotangent)
+    return {"output": output.detach()} | _named([*inputs, *instance.parameters], grads)
+
+
+def updated_between(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
+    """Parameters overwritten between forward and backward: autograd's own refusal, or gradients of the old values."""
+    before, after = values
+    instance = build(strategy, dims, before.parameters)
+    inputs = leaves(before)
+    output, pullback = vjp(instance, inputs)
+    answer = {"output": output.detach().clone()}
+    _overwrite(instance.parameters, after.parameters)
+    try:
+        grads = pullback(before.cotangent)
+    except RuntimeError as error:
+        if "modified by an inplace operation" in str(error):
+            return {}
+        raise
+    return answer | _named([*inputs, *instance.parameters], grads)
+
+
+def _overwrite(old: Mapping[str, Tensor], new: Mapping[str, Tensor]) -> None:
+    with torch.no_grad():
+        for name, tensor in old.items():
+            tensor.copy_(new[name])
+
+
+def frozen(strategy: Strategy, dims: Dims, values: Sequence[Values], wanted: Sequence[str]) -> Answer:
+    """Gradients of some operands while the others are frozen."""
+    (mine,) = values
+    instance = build(strategy, dims, mine.parameters)
+    inputs = {n: x.detach().requires_grad_(n in wanted) for n, x in mine.inputs.items()}
+    if instance.gradients == "func":
+        operands = {**inputs, **instance.parameters}
+        fixed = {n: t.detach() for n, t in operands.items() if n not in wanted}
+
+        def function(free: Tensors) -> Tensor:
+            return _call_with(instance, {**fixed, **free}, inputs)
+
+        output, pull, *_ = torch.func.vjp(function, {n: operands[n].detach() for n in wanted})
+        (found,) = pull(mine.cotangent)
+        return {"output": output.detach()} | _named(wanted, [found[n] for n in wanted])
+    for name, parameter in instance.parameters.items():
+        parameter.requires_grad_(name in wanted)
+    output = instance.call(instance.parameters, inputs)
+    operands = {**inputs, **instance.parameters}
+    if output.requires_grad != bool(wanted):
+        raise WrongAnswerError("output", f"requires_grad is {output.requires_grad} where {list(wanted)} require one")
+    found = walk(output, {n: operands[n] for n in wanted}, mine.cotangent) if wanted else {}
+    return {"output": output.detach()} | found
+
+
+def _call_with(instance: Instance, operands: Mapping[str, Tensor], inputs: Mapping[str, Tensor]) -> Tensor:
+    """The pure output of operands by name, inputs and parameters together."""
+    parameters = {n: operands[n] for n in instance.parameters}
+    output: Tensor = instance.pure(parameters, {n: operands[n] for n in inputs})
+    return output
+
+
+def second_order(strategy: Strategy, dims: Dims, values: Sequence[Values], live: bool) -> Answer:
+    """Gradients of ⟨y, c⟩ + Σ‖∂⟨y, c⟩/∂operand‖², as with a gradient penalty.
+
+    Args:
+        live: whether the cotangent c requires a gradient too; where it does not, ``once_differentiable`` drops the
+            second term without a word.
+    """
+    (mine,) = values
+    instance = build(strategy, dims, mine.parameters)
+    operands = {**leaves(mine), **instance.parameters}
+    if live:
+        operands["cotangent"] = mine.cotangent.detach().requires_grad_()
+    c = operands.get("cotangent", mine.cotangent)
+    first = [n for n in operands if n != "cotangent"]
+    with buffers_kept():
+        if instance.gradients == "func":
+
+            def value(t: Tensors) -> Tensor:
+                return torch.sum(_call_with(instance, t, mine.inputs) * t.get("cotangent", c))
+
+            def penalized(t: Tensors) -> Tensor:
+                slopes, y = torch.func.grad_and_value(value)(t)
+                total: Tensor = y + torch.stack([slopes[n].square().sum() for n in first]).sum()
+                return total
+
+            found = torch.func.grad(penalized)({n: t.detach() for n, t in operands.items()})
+            return _named(list(operands), [found[n] for n in operands])
+        loss = (instance.call(instance.parameters, {n: operands[n] for n in mine.inputs}) * c).sum()
+        slopes = torch.autograd.grad(loss, [operands[n] for n in first], create_graph=True)
+        total = loss + torch.stack([s.square().sum() for s in slopes]).sum()
+        grads = torch.autograd.grad(total, list(operands.values()), allow_unused=True)
+    zeros = [torch.zeros_like(t) if g is None else g for g, t in zip(grads, operands.values(), strict=True)]
+    return _named(list(operands), zeros)
+
+
+@contextmanager
+def buffers_kept() -> Iterator[None]:
+    """Compiled backwards that give up their buffers refuse the graphs that are walked more than once."""
+    with torch._functorch.config.patch(donated_buffer=False):
+        yield
+
+
+def forward_ad(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
+    """The tangent of the output along a direction, by ``torch.func.jvp``."""
+    at, along = values
+    instance = build(strategy, dims, at.parameters)
+    primals = {**at.inputs, **{n: p.detach() for n, p in instance.parameters.items()}}
+    tangents = {**along.inputs, **along.parameters}
+
+    def function(t: Tensors) -> Tensor:
+        return _call_with(instance, t, at.inputs)
+
+    _, tangent, *_ = torch.func.jvp(function, (primals,), (tangents,))
+    return {"tangent of output": tangent}
+
+
+def func_grad(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
+    """Gradients by ``torch.func.grad`` of ⟨y, c⟩."""
+    (mine,) = values
+    instance = build(strategy, dims, mine.parameters)
+    operands = {**mine.inputs, **{n: p.detach() for n, p in instance.parameters.items()}}
+    found = torch.func.grad(lambda t: (_call_with(instance, t, mine.inputs) * mine.cotangent).sum())(operands)
+    return _named(list(operands), [found[n] for n in operands])
+
+
+def per_sample(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
+    """The parameters' gradients for each of several draws of the inputs at once, by ``vmap`` of ``func.grad``."""
+    instance = build(strategy, dims, values[0].parameters)
+    parameters = {n: p.detach() for n, p in instance.parameters.items()}
+    inputs = {n: torch.stack([v.inputs[n] for v in values]) for n in values[0].inputs}
+
+    def value(p: Tensors, x: Tensors, c: Tensor) -> Tensor:
+        product: Tensor = (instance.pure(p, x) * c).sum()
+        return product
+
+    cotangents = torch.stack([v.cotangent for v in values])
+    found = torch.func.vmap(torch.func.grad(value), (None, 0, 0))(parameters, inputs, cotangents)
+    return {f"per-sample gradient of {n}": found[n] for n in parameters}
+
+
+def per_sample_in_a_loop(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
+    """The truth of ``per_sample``."""
+    each = [gradients(strategy, dims, [Values(v.inputs, values[0].parameters, v.cotangent, v.target)]) for v in values]
+    names = values[0].parameters
+    return {f"per-sample gradient of {n}": torch.stack([a[f"gradient of {n}"] for a in each]) for n in names}
+
+
+def jacobian(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
+    """The output's Jacobian for each parameter, by ``torch.func.jacrev``."""
+    (mine,) = values
+    instance = build(strategy, dims, mine.parameters)
+    parameters = {n: p.detach() for n, p in instance.parameters.items()}
+    found = torch.func.jacrev(lambda p: instance.pure(p, mine.inputs))(parameters)
+    return {f"Jacobian for {n}": found[n] for n in parameters}
+
+
+def jacobian_by_rows(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
+    """The truth of ``jacobian``: a backward for each element of the output."""
+    (mine,) = values
+    rows = []
+    for cotangent in torch.eye(mine.cotangent.numel(), dtype=mine.cotangent.dtype, device=mine.cotangent.device):
+        one = Values(mine.inputs, mine.parameters, cotangent.view(mine.cotangent.shape), mine.target)
+        rows.append(gradients(strategy, dims, [one]))
+    shape = mine.cotangent.shape
+    return {
+        f"Jacobian for {n}": torch.stack([r[f"gradient of {n}"] for r in rows]).view(*shape, *p.shape)
+        for n, p in mine.parameters.items()
+    }
+
+
+def autocast(strategy: Strategy, dims: Dims, values: Sequence[Values], mixed: bool) -> Answer:
+    """Forward under bfloat16 autocast, backward outside of it, as PyTorch's documentation asks.
+
+    Args:
+        mixed: whether the inputs come in bfloat16, as from a layer before that autocast has cast.
+    """
+    (mine,) = values
+    device = mine.cotangent.device.type
+    instance = build(strategy, dims, mine.parameters)
+    inputs = {n: x.detach().to(torch.bfloat16 if mixed else x.dtype).requires_grad_() for n, x in mine.inputs.items()}
+    with torch.autocast(device, torch.bfloat16):
+        output, pullback = vjp(instance, inputs)
+    if output.dtype not in (torch.bfloat16, mine.cotangent.dtype):
+        raise WrongAnswerError("output", f"dtype is {output.dtype} under bfloat16 autocast")
+    grads = pullback(mine.cotangent.to(output.dtype))
+    answer = {"output": output.detach()} | _named([*inputs, *instance.parameters], grads)
+    for name, operand in {**inputs, **instance.parameters}.items():
+        if answer[f"gradient of {name}"].dtype != operand.dtype:
+            raise WrongAnswerError(f"gradient of {name}", f"dtype is not the operand's {operand.dtype} under autocast")
+    return {name: t.to(mine.cotangent.dtype) for name, t in answer.items()}

@@ -1,0 +1,343 @@
+"""Everything that the gate checks of a strategy, in order: cheap and telling first.
+
+Each stage has the name of its check, so that one can be run alone. ``quick`` holds what finds wrong numbers;
+``standard`` adds what a strategy can be combined with and how it behaves; ``full`` searches longer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import combinations
+from typing import Literal
+
+import torch
+
+from harness.layers.spec import Dims
+from harness.records.schema import Check, Group, Training, dims_of, dims_text
+from harness.verify import arranging, probes, state, upstream, watching, wrapping
+from harness.verify.asking import StrategyError
+from harness.verify.judging import Question, Subject, as_given, check_untouched, compare, determinism, look
+from harness.verify.oracle import DRAWS, Pool
+from harness.verify.probes import WrongAnswerError
+from harness.verify.training import check_training
+
+Level = Literal["quick", "standard", "full"]
+LEVELS: tuple[Level, ...] = ("quick", "standard", "full")
+LONG, LONG_INTERPRETED = 2**16 + 1, 2**12 + 1
+REPEATS = 10
+SHAPES = {"quick": 0, "standard": 2, "full": 20}
+FEW_DRAWS = 2  # where a draw is large, or the question is one of shapes
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Something to check.
+
+    Attributes:
+        check: its name.
+        text: what is being done, for the one who waits.
+        run: does it; may raise StrategyError.
+        dtype, dims: of the case, where it is but one.
+        group: set where a size that is to be measured is checked.
+    """
+
+    check: str
+    text: str
+    run: Callable[[], Sequence[Check | Training]]
+    dtype: str = ""
+    dims: str = ""
+    group: Group | None = None
+
+
+def stages(subject: Subject, seed: int, level: Level = "standard", sizes: Sequence[Group] = ()) -> Iterator[Stage]:
+    """All stages of a level for a strategy.
+
+    Args:
+        sizes: groups that are to be measured, whose sizes are checked too.
+    """
+    yield from _numbers(subject, seed, sizes)
+    yield from _use(subject, seed)
+    yield from _behaviour(subject, seed)
+    yield from _transforms(subject, seed, level)
+    if level != "quick":
+        yield from _shapes(subject, seed, level)
+        yield from _slow(subject, seed)
+    starts = 1 if subject.interpreted else DRAWS
+    for dtype in subject.claims.dtypes if level != "quick" else (subject.claims.working_dtype,):
+        if dtype != "float64" or subject.claims.dtypes == ("float64",):
+            yield Stage("training", f"training {dtype}", partial(_training, subject, dtype, seed, starts), dtype)
+
+
+def _training(subject: Subject, dtype: str, seed: int, starts: int) -> list[Training]:
+    return [check_training(subject, dtype, seed, starts)]
+
+
+def _asked(subject: Subject, question: Question, dims: Dims, dtype: str, seed: int, draws: int = DRAWS) -> Stage:
+    setting = f" {question.setting}" if question.setting else ""
+    text = f"{question.check} {dtype} {dims_text(dict(dims))}{setting}"
+    run = partial(compare, subject, question, dims, dtype, seed, draws)
+    return Stage(question.check, text, run, dtype, dims_text(dict(dims)))
+
+
+def _attributed(subject: Subject, question: Question, dims: Dims, dtype: str, seed: int, draws: int) -> Stage:
+    """A question whose wrong answer may be PyTorch's."""
+    stage = _asked(subject, question, dims, dtype, seed, draws)
+
+    def run() -> list[Check]:
+        return upstream.attribute(subject, question, dims, dtype, compare(subject, question, dims, dtype, seed, draws))
+
+    return replace(stage, run=run)
+
+
+def _looked(subject: Subject, check: str, probe: probes.Probe, dims: Dims, dtype: str, seed: int) -> Stage:
+    return Stage(check, check, lambda: [look(subject, check, probe, dims, dtype, seed)])
+
+
+VALUES = Question("values", probes.gradients)
+
+
+def _numbers(subject: Subject, seed: int, sizes: Sequence[Group]) -> Iterator[Stage]:
+    """Output and gradients, in every dtype that is claimed, at odd sizes and at those to be measured."""
+    check = subject.layer.check
+    for dtype in subject.claims.dtypes:
+        for dims in check[:1] if dtype == "float64" else check:
+            yield _asked(subject, VALUES, dims, dtype, seed)
+    if subject.claims.kernels:
+        yield Stage("launches", "launches", partial(_launches, subject, check[0], seed))
+    for group in sizes:
+        if group.dtype in subject.claims.dtypes:
+            run = partial(_size, subject, group, seed)
+            yield Stage("values", f"values of {group}", run, group.dtype, group.dims, group)
+
+
+def _size(subject: Subject, group: Group, seed: int) -> list[Check]:
+    torch.set_num_threads(group.threads)
+    try:
+        return compare(subject, replace(VALUES, options={}), dims_of(group.dims), group.dtype, seed)
+    finally:
+        torch.set_num_threads(1)
+
+
+def _launches(subject: Subject, dims: Dims, seed: int) -> list[Check]:
+    """Every kernel that the strategy declares is really launched, in each pass that it is declared for."""
+    dtype = subject.claims.working_dtype
+    counts = subject.asked.ask(wrapping.kernel_launches, dims, [subject.draw(dims, dtype, seed)])
+    return [
+        subject.check(
+            "launches", dtype, dims, name, "ok" if count else "wrong", seed=seed,
+            detail=f"launched {int(count)} times",
+        )
+        for name, count in counts.items()
+    ]  # fmt: skip
+
+
+def _use(subject: Subject, seed: int) -> Iterator[Stage]:
+    """What a training loop does with a layer: other cotangents, accumulation, updates, frozen operands."""
+    dims, dtype = subject.layer.check[0], subject.claims.sharpest_dtype
+    compiled = "compiler" in subject.claims.needs
+    yield Stage("untouched", "untouched", partial(check_untouched, subject, dims, dtype, seed))
+    gradients = partial(Question, probe=probes.gradients, optional=True)
+    for arrange in arranging.COTANGENTS[:1] if compiled else arranging.COTANGENTS:
+        yield _asked(subject, gradients("cotangents", arrange=arrange, setting=_words(arrange)), dims, dtype, seed)
+    for arrange in arranging.LAYOUTS[:1] if compiled else arranging.LAYOUTS:
+        yield _asked(subject, gradients("layouts", arrange=arrange, setting=_words(arrange)), dims, dtype, seed)
+    updated = Question("updated", probes.updated, probes.gradients_of_the_last, count=2)
+    yield _asked(subject, updated, dims, dtype, seed)
+    if subject.claims.gradients == "tape":
+        between = Question("updated_between", probes.updated_between, probes.gradients_of_the_first, count=2)
+        yield _attributed(subject, between, dims, dtype, seed, DRAWS)
+        yield _asked(subject, Question("accumulation", probes.accumulated, count=3), dims, dtype, seed)
+    else:
+        yield from _off_the_tape(subject, "updated_between", "accumulation")
+    for wanted in _masks(list(subject.layer.operands), compiled):
+        options = {"wanted": wanted}
+        setting = f"for {', '.join(wanted) or 'nothing'}"
+        frozen = Question("frozen", probes.frozen, setting=setting, options=options, truth_options=options)
+        yield _asked(subject, frozen, dims, dtype, seed, FEW_DRAWS)
+        if wanted and subject.claims.gradients == "tape":
+            yield Stage(
+                "backward_returns",
+                f"what backward returns {setting}",
+                partial(_returned, subject, dims, dtype, seed, wanted),
+            )
+
+
+def _words(function: Callable[..., object]) -> str:
+    return function.__name__.replace("_", " ")
+
+
+def _masks(names: list[str], few: bool) -> list[tuple[str, ...]]:
+    """All subsets; where each compiles anew, none, each alone, and all."""
+    sizes = sorted({0, 1, len(names)}) if few else range(len(names) + 1)
+    return [chosen for n in sizes for chosen in combinations(names, n)]
+
+
+def _returned(subject: Subject, dims: Dims, dtype: str, seed: int, wanted: tuple[str, ...]) -> list[Check]:
+    return [look(subject, "backward_returns", watching.returned, dims, dtype, seed, wanted=wanted)]
+
+
+def _off_the_tape(subject: Subject, *checks: str) -> Iterator[Stage]:
+    """Checks about ``.grad``, hooks and saved tensors say nothing of gradients that are values."""
+    dims, dtype = subject.layer.check[0], subject.claims.sharpest_dtype
+    for check in checks:
+        found = subject.check(
+            check, dtype, dims, "answer", "not_applicable", detail="gradients don't go through the tape"
+        )
+        yield Stage(check, check, lambda found=found: [found])  # type: ignore[misc]
+
+
+def _not_run(subject: Subject, check: str, dims: Dims, reason: str) -> list[Check]:
+    return [subject.check(check, subject.claims.working_dtype, dims, "answer", "not_run", detail=reason)]
+
+
+def _behaviour(subject: Subject, seed: int) -> Iterator[Stage]:
+    """Memory, order, threads, and what a module defines for nothing."""
+    dims, dtype = subject.layer.check[0], subject.claims.working_dtype
+    tape, compiled = subject.claims.gradients == "tape", "compiler" in subject.claims.needs
+    yield Stage("repeats", "repeats", partial(check_repeats, subject, dims, dtype, seed))
+    yield Stage("dead_backward", "dead backward", partial(_dead_backward, subject, dims))
+    if tape:
+        yield _looked(subject, "context", watching.context, dims, dtype, seed)
+        yield _looked(subject, "released", watching.released, dims, dtype, seed)
+    yield _looked(subject, "global_state", state.left_alone, dims, dtype, seed)
+    yield _looked(subject, "steady_memory", watching.steady, dims, dtype, seed)
+    yield _asked(subject, Question("settled", watching.settled, probes.gradients), dims, dtype, seed, FEW_DRAWS)
+    if not compiled:  # a compiler allocates by itself
+        for dims in (subject.layer.check[0], subject.layer.check[-1]):
+            yield _asked(subject, Question("guarded", watching.guarded, probes.gradients), dims, dtype, seed, FEW_DRAWS)
+        yield Stage("far_apart", "far apart", partial(_far_apart, subject, subject.layer.check[0], dtype, seed))
+    if subject.layer.causal:
+        yield Stage("causality", "causality", partial(check_causality, subject, subject.layer.check[0], dtype, seed))
+
+
+def check_repeats(subject: Subject, dims: Dims, dtype: str, seed: int) -> list[Check]:
+    """The same values ten times: the same bits, or within noise, or drifting (which is wrong)."""
+    values = subject.draw(dims, dtype, seed)
+    reference, oracle = subject.yardstick.answers(VALUES, dims, dtype, (seed,), [values])
+    try:
+        stacked = subject.asked.ask(probes.repeated, dims, [values], times=REPEATS)
+    except WrongAnswerError as wrong:
+        return [subject.check("repeats", dtype, dims, wrong.tensor, "wrong", seed=seed, detail=str(wrong))]
+    records = []
+    for name, (same, spread) in determinism(stacked).items():
+        pool = Pool(getattr(torch, dtype))
+        pool.add(reference[name], reference[name], oracle[name])
+        steady = spread <= pool.bound
+        word = "bitwise" if same else "within noise" if steady else "drifting"
+        records.append(
+            subject.check(
+                "repeats", dtype, dims, name, "ok" if steady else "wrong", error=spread, bound=pool.bound, seed=seed,
+                draws=REPEATS, detail=word,
+            )
+        )  # fmt: skip
+    return records
+
+
+def _dead_backward(subject: Subject, dims: Dims) -> list[Check]:
+    dead = subject.claims.dead_backward
+    detail = (
+        "an nn.Module's `backward` is never called: put the gradient into a torch.autograd.Function" if dead else ""
+    )
+    dtype = subject.claims.working_dtype
+    return [subject.check("dead_backward", dtype, dims, "module", "wrong" if dead else "ok", detail=detail)]
+
+
+def _far_apart(subject: Subject, dims: Dims, dtype: str, seed: int) -> list[Check]:
+    try:
+        return compare(subject, Question("far_apart", watching.far_apart, probes.gradients), dims, dtype, seed, 1)
+    except StrategyError as error:
+        if error.status == "oom":
+            return _not_run(subject, "far_apart", dims, f"this machine grants no such address range: {error}")
+        raise
+
+
+def check_causality(subject: Subject, dims: Dims, dtype: str, seed: int) -> list[Check]:
+    """What comes later must not change what came before by a single bit: outputs, and gradients of later inputs."""
+    name = subject.layer.causal
+    axis, half = subject.layer.output.index(name), dims[name] // 2
+    values, other = subject.draw(dims, dtype, seed), subject.draw(dims, dtype, seed + 1)
+    inputs = {}
+    for n, x in values.inputs.items():
+        shape = subject.layer.inputs[n].shape
+        inputs[n] = x.clone()
+        if name in shape:
+            later = [slice(None)] * shape.index(name) + [slice(half, None)]
+            inputs[n][tuple(later)] = other.inputs[n][tuple(later)]
+    changed = replace(values, inputs=inputs)
+    before = subject.asked.ask(probes.gradients, dims, [values])["output"].narrow(axis, 0, half)
+    after = subject.asked.ask(probes.gradients, dims, [changed])["output"].narrow(axis, 0, half)
+    same = torch.equal(before, after)
+    detail = "" if same else f"the first {half} along {name} change with what comes after them"
+    return [subject.check("causality", dtype, dims, "output", "ok" if same else "wrong", seed=seed, detail=detail)]
+
+
+def _shapes(subject: Subject, seed: int, level: Level) -> Iterator[Stage]:
+    """Random, empty, long and split shapes."""
+    layer, dtype = subject.layer, subject.claims.working_dtype
+    if "compiler" not in subject.claims.needs:
+        for number in range(SHAPES[level]):
+            dims = arranging.random_dims(layer, 1000 * seed + number, 4_000 if subject.interpreted else 40_000)
+            yield _asked(subject, Question("shapes", probes.gradients), dims, dtype, seed, FEW_DRAWS)
+    if not layer.leading:
+        return
+    dims = {**layer.check[0], layer.leading: 0}
+    yield _asked(subject, Question("empty", probes.gradients, optional=True), dims, dtype, seed, 1)
+    dims = {**layer.check[0], layer.leading: arranging.SPLIT[0] * arranging.SPLIT[1]}
+    split = arranging.split_leading(layer)
+    question = Question("leading_dims", probes.gradients, arrange=split, split=True, optional=True)
+    yield _asked(subject, question, dims, subject.claims.sharpest_dtype, seed, FEW_DRAWS)
+    dims = {**layer.check[0], layer.leading: LONG_INTERPRETED if subject.interpreted else LONG}
+    for dtype in subject.claims.dtypes:
+        if dtype in ("bfloat16", "float16"):
+            for arrange in (as_given, arranging.positive):
+                question = Question("long", probes.gradients, arrange=arrange, setting=_words(arrange))
+                yield _asked(subject, question, dims, dtype, seed, FEW_DRAWS)
+
+
+def _transforms(subject: Subject, seed: int, level: Level) -> Iterator[Stage]:
+    """What a strategy can be combined with: each is ok, wrong, or a clean error."""
+    dims, dtype = subject.layer.check[0], subject.claims.sharpest_dtype
+    tape, compiled = subject.claims.gradients == "tape", "compiler" in subject.claims.needs
+    question = partial(Question, optional=True)
+    for live in (False, True):
+        options = {"live": live}
+        setting = "cotangent with a gradient" if live else "constant cotangent"
+        second = question(
+            "double_backward", probes.second_order, setting=setting, options=options, truth_options=options
+        )
+        yield _attributed(subject, second, dims, dtype, seed, FEW_DRAWS)
+    if level == "quick":
+        return
+    yield _asked(subject, question("forward_ad", probes.forward_ad, count=2), dims, dtype, seed, FEW_DRAWS)
+    yield _asked(subject, question("func_grad", probes.func_grad), dims, dtype, seed, FEW_DRAWS)
+    sample = question("per_sample", probes.per_sample, probes.per_sample_in_a_loop, count=3)
+    yield _asked(subject, sample, dims, dtype, seed, FEW_DRAWS)
+    jacobian = question("jacrev", probes.jacobian, probes.jacobian_by_rows)
+    yield _asked(subject, jacobian, dims, dtype, seed, 1)
+    backend = "inductor" if level == "full" else "aot_eager"
+    around = question("compile", wrapping.compile_around, probes.gradients_of_the_last, count=3, setting=backend)
+    yield _asked(subject, replace(around, options={"backend": backend}), dims, dtype, seed, 1)
+    if "float32" in subject.claims.dtypes:
+        for mixed in (False, True):
+            options = {"mixed": mixed}
+            setting = "inputs in bfloat16" if mixed else "inputs in float32"
+            cast = question(
+                "autocast", probes.autocast, probes.gradients, probes.autocast, eps="bfloat16", setting=setting
+            )
+            yield _asked(subject, replace(cast, options=options, peer_options=options), dims, "float32", seed)
+    if not tape:
+        yield from _off_the_tape(subject, "checkpoint", "copies")
+        return
+    recomputed = question("checkpoint", wrapping.checkpointed, probes.gradients)
+    yield _asked(subject, recomputed, dims, dtype, seed, FEW_DRAWS)
+    copies = question("copies", wrapping.copied, probes.gradients_of_the_first, count=2)
+    yield _asked(subject, copies, dims, dtype, seed, 1 if compiled else FEW_DRAWS)
+
+
+def _slow(subject: Subject, seed: int) -> Iterator[Stage]:
+    """Numeric derivatives, which need no reference."""
+    if "float64" in subject.claims.dtypes:
+        dims = subject.layer.check[1 if subject.interpreted else 0]
+        yield _looked(subject, "gradcheck", wrapping.gradcheck, dims, "float64", seed)

@@ -1,0 +1,107 @@
+"""Defects of PyTorch itself that a strategy cannot mend: each with its smallest reproducer, run on the torch at hand.
+
+A wrong answer is laid at PyTorch's door only where the reproducer fails too, here and now, and the answer is wrong in
+just the way that the defect explains. It stays ``wrong`` in the records and tables, and bears the defect's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+
+import torch
+
+from harness.layers.drawing import Values
+from harness.layers.spec import Dims, Strategy
+from harness.records.schema import Check
+from harness.verify.judging import Question, Subject, compare
+from harness.verify.probes import Answer, Probe, gradients
+
+
+@cache
+def compile_drops_the_second_derivative() -> bool:
+    """Whether ``autograd.grad`` of a penalty on a compiled product's gradient loses the penalty without a word.
+
+    AOTAutograd hangs the error that it wants to raise on a node of its own, which ``autograd.grad`` never visits (see
+    pytorch#181606); ``.backward()`` raises. Here 10 becomes 2 (torch 2.13).
+    """
+    x, w = (torch.ones(2, 2, requires_grad=True) for _ in range(2))
+    compiled = torch.compile(torch.mm, backend="aot_eager")
+    (slope,) = torch.autograd.grad(compiled(x, w).sum(), x, create_graph=True)
+    try:
+        (found,) = torch.autograd.grad(compiled(x, w).sum() + slope.square().sum(), w)
+    except RuntimeError:
+        return False
+    return found[0, 0].item() == 2.0
+
+
+@cache
+def compile_misses_an_update() -> bool:
+    """Whether a compiled backward takes a weight that was overwritten after the forward, where eager raises.
+
+    Inductor saves the transposed weight as a view with a version counter of its own. Here 2 becomes 10 (torch 2.13);
+    the backend ``aot_eager`` raises as eager does.
+    """
+    x, w = (torch.ones(2, 2, requires_grad=True) for _ in range(2))
+    output = torch.compile(torch.mm)(x, w)
+    with torch.no_grad():
+        w.mul_(5)
+    try:
+        (found,) = torch.autograd.grad(output.sum(), x)
+    except RuntimeError:
+        return False
+    return found[0, 0].item() == 10.0
+
+
+def first_order(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
+    """Gradients without the penalty: what is left where the second derivative is dropped."""
+    return {name: t for name, t in gradients(strategy, dims, values).items() if name != "output"}
+
+
+def with_new_parameters(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
+    """The first draw's output, and gradients as if its parameters had been the second draw's all along."""
+    before, after = values
+    mixed = Values(before.inputs, after.parameters, before.cotangent, before.target)
+    answer = gradients(strategy, dims, [mixed])
+    return answer | {"output": gradients(strategy, dims, [before])["output"]}
+
+
+@dataclass(frozen=True)
+class Defect:
+    """Something wrong in PyTorch: where it shows, whether it is there, and what a strategy then answers."""
+
+    name: str
+    check: str
+    reproduces: Callable[[], bool]
+    explains: Probe
+
+
+DEFECTS = (
+    Defect(
+        "torch.compile: autograd.grad drops second derivatives",
+        "double_backward",
+        compile_drops_the_second_derivative,
+        first_order,
+    ),
+    Defect(
+        "torch.compile: inductor misses an update between forward and backward",
+        "updated_between",
+        compile_misses_an_update,
+        with_new_parameters,
+    ),
+)
+
+
+def attribute(subject: Subject, question: Question, dims: Dims, dtype: str, found: list[Check]) -> list[Check]:
+    """Name the upstream defect behind wrong answers, where it is that and nothing else."""
+    if "compiler" not in subject.claims.needs or not any(c.result == "wrong" for c in found):
+        return found
+    for defect in DEFECTS:
+        if defect.check != question.check or not defect.reproduces():
+            continue
+        explained = replace(question, truth=defect.explains, truth_options={})
+        answers = compare(subject, explained, dims, dtype, found[0].seed, found[0].draws)
+        if all(c.result == "ok" for c in answers):
+            return [replace(c, upstream=defect.name) if c.result == "wrong" else c for c in found]
+    return found

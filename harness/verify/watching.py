@@ -1,0 +1,316 @@
+"""Probes that look at how a strategy behaves rather than at its numbers: memory, buffers, threads, global state.
+
+What cannot be seen from tensors is said by ``WrongAnswerError``. Functions of autograd are looked at through the graph
+that a forward leaves: their nodes, what is kept on ``ctx``, and what a backward really returns before the engine has
+trimmed it.
+"""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import BackwardCFunction
+
+from harness.layers.drawing import Values
+from harness.layers.gradients import build, vjp
+from harness.layers.spec import Dims, Strategy
+from harness.verify.probes import Answer, WrongAnswerError, gradients, leaves
+
+SETTLING_SECONDS = 0.05
+GUARD = 256  # elements before and after each guarded buffer: a multiple of any alignment that a kernel may ask for
+FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+
+
+def _functions(output: Tensor) -> list[Any]:
+    """The nodes of hand-written Functions in the graph of an output; torch's own are left out."""
+    found: list[Any] = []
+    waiting, seen = [output.grad_fn], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        waiting += [n for n, _ in node.next_functions]
+        if isinstance(node, BackwardCFunction) and not type(node)._forward_cls.__module__.startswith("torch."):
+            found.append(node)
+    return found
+
+
+def _tensors(kept: Any) -> Iterator[Tensor]:
+    if isinstance(kept, Tensor):
+        yield kept
+    elif isinstance(kept, dict):
+        for value in kept.values():
+            yield from _tensors(value)
+    elif isinstance(kept, (list, tuple, set)):
+        for value in kept:
+            yield from _tensors(value)
+
+
+def context(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
+    """No tensor hangs on ``ctx`` as an attribute: there it escapes saved-tensor hooks and the version counter."""
+    (mine,) = values
+    instance = build(strategy, dims, mine.parameters)
+    output = instance.call(instance.parameters, leaves(mine))
+    for node in _functions(output):
+        for name, kept in vars(node).items():
+            if any(True for _ in _tensors(kept)):
+                function = type(node)._forward_cls.__name__
+                raise WrongAnswerError(f"ctx.{name} of {function}", "a tensor that save_for_backward should keep")
+    return {}
+
+
+def returned(strategy: Strategy, dims: Dims, values: Sequence[Values], wanted: Sequence[str]) -> Answer:
+    """What hand-written backwards return has its input's shape, and is None for what is frozen."""
+    (mine,) = values
+    instance = build(strategy, dims, mine.parameters)
+    inputs = {n: x.detach().requires_grad_(n in wanted) for n, x in mine.inputs.items()}
+    for name, parameter in instance.parameters.items():
+        parameter.requires_grad_(name in wanted)
+    output = instance.call(instance.parameters, inputs)
+    problems: list[str] = []
+    with _listening(_functions(output), problems):
+        operands = {**inputs, **instance.parameters}
+        torch.autograd.grad(output, [operands[n] for n in wanted], mine.cotangent, allow_unused=True)
+    if problems:
+        raise WrongAnswerError("what backward returns", problems[0])
+    return {}
+
+
+@contextmanager
+def _listening(nodes: Sequence[Any], problems: list[str]) -> Iterator[None]:
+    """Look at what each node's ``backward`` returns; autograd itself would sum or drop it in silence."""
+    shapes = {id(n): [tuple(f._input_metadata[k].shape) for f, k in n.next_functions if f is not None] for n in nodes}
+    classes = {type(node)._forward_cls for node in nodes}
+    originals = {cls: cls.__dict__.get("backward") for cls in classes}
+
+    def listen(cls: Any) -> Any:
+        plain = cls.backward
+
+        def backward(ctx: Any, *cotangents: Any) -> Any:
+            answer = plain(ctx, *cotangents)
+            given = answer if isinstance(answer, tuple) else (answer,)
+            needed = ctx.needs_input_grad
+            wanted = shapes.get(id(ctx), [])
+            for position, (g, need) in enumerate(zip(given, needed, strict=False)):
+                if isinstance(g, Tensor) and not need:
+                    problems.append(f"{cls.__name__}: a gradient of argument {position}, which is frozen")
+            pairs = [g for g, need in zip(given, needed, strict=False) if need]
+            for g, shape in zip(pairs, wanted, strict=False):
+                if isinstance(g, Tensor) and tuple(g.shape) != shape:
+                    problems.append(f"{cls.__name__}: a gradient of shape {tuple(g.shape)} for an argument of {shape}")
+            return answer
+
+        return staticmethod(backward)
+
+    for cls in classes:
+        cls.backward = listen(cls)
+    try:
+        yield
+    finally:
+        for cls, original in originals.items():
+            if original is None:
+                del cls.backward
+            else:
+                cls.backward = original
+
+
+def released(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
+    """An output that nobody holds dies at once, without the garbage collector."""
+    (mine,) = values
+    instance = build(strategy, dims, mine.parameters)
+    for _ in range(2):  # what is kept once, as a cache, is not a leak
+        vjp(instance, leaves(mine))[1](mine.cotangent)
+    gc.collect()
+    gc.disable()
+    try:
+        output = instance.call(instance.parameters, leaves(mine))
+        reference = weakref.ref(output)
+        del output
+        if reference() is not None:
+            raise WrongAnswerError("output", "is kept alive by its own graph (a reference cycle through ctx)")
+    finally:
+        gc.enable()
+    return {}
+
+
+def steady(strategy: Strategy, dims: Dims, values: Sequence[Values], steps: int = 8) -> Answer:
+    """The number of live tensors, and of tensors saved for a backward, does not grow with the steps."""
+    (mine,) = values
+    instance = build(strategy, dims, mine.parameters)
+    inputs = leaves(mine)
+    saved: weakref.WeakSet[_Held] = weakref.WeakSet()
+
+    def hold(tensor: Tensor) -> _Held:
+        held = _Held(tensor.detach())  # an output that is saved would hold its own graph
+        saved.add(held)
+        return held
+
+    def step() -> None:
+        if instance.gradients == "func":  # saved-tensor hooks are refused under torch.func
+            vjp(instance, inputs)[1](mine.cotangent)
+            return
+        with torch.autograd.graph.saved_tensors_hooks(hold, lambda held: held.tensor):
+            instance.call(instance.parameters, inputs)
+        vjp(instance, inputs)[1](mine.cotangent)
+
+    counts = []
+    for number in range(2 * steps):
+        step()
+        if number in (steps - 1, 2 * steps - 1):
+            gc.collect()
+            counts.append(sum(issubclass(type(o), Tensor) for o in gc.get_objects()) + len(saved))
+    if counts[1] - counts[0] >= steps:
+        raise WrongAnswerError("live tensors", f"grew from {counts[0]} to {counts[1]} in {steps} steps")
+    return {}
+
+
+class _Held:
+    """A saved tensor, so that it can be seen when the graph lets go of it."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+
+
+def settled(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
+    """The answer when the call returns, which must be the answer: no work is left on another thread or stream.
+
+    On CUDA the call runs on a stream of its own, and only that stream is waited for.
+    """
+    (mine,) = values
+    before = set(threading.enumerate())
+    if mine.cotangent.device.type == "cuda":
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            answer = {n: t.clone() for n, t in gradients(strategy, dims, values).items()}
+        stream.synchronize()
+        at_once = {n: t.cpu() for n, t in answer.items()}
+        torch.cuda.synchronize()
+        return at_once
+    instance = build(strategy, dims, mine.parameters)
+    output, pullback = vjp(instance, leaves(mine))
+    copy = output.detach().clone()
+    pullback(mine.cotangent)
+    time.sleep(SETTLING_SECONDS)
+    if not _same_bits(copy, output.detach()):
+        raise WrongAnswerError("output", f"changes within {SETTLING_SECONDS:g} s after the call has returned")
+    started = [t.name for t in set(threading.enumerate()) - before if t.is_alive()]
+    if started:
+        raise WrongAnswerError("threads", f"left running after the call: {', '.join(sorted(started))}")
+    return gradients(strategy, dims, values)
+
+
+def _same_bits(a: Tensor, b: Tensor) -> bool:
+    return a.contiguous().view(torch.uint8).equal(b.contiguous().view(torch.uint8)) if a.dim() else bool((a == b).all())
+
+
+def guarded(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
+    """Output and gradients where every buffer lies between rows of NaN, and fresh ones hold NaN.
+
+    What reads or writes beyond an end, or leaves an element unwritten, shows: in the answer or in the guards. In
+    Triton's interpreter a masked load without ``other`` gives NaN too, which on a GPU is undefined, instead of its 0.
+    """
+    (mine,) = values
+    inner = {n: _between_guards(x)[1] for n, x in mine.inputs.items()}
+    placed = Values(inner, mine.parameters, _between_guards(mine.cotangent)[1], mine.target)
+    buffers: list[Tensor] = []
+    with _guarded_allocations(buffers), _undefined_loads():
+        answer = gradients(strategy, dims, [placed])
+    for buffer in buffers:
+        if not (buffer[:GUARD].isnan().all() and buffer[-GUARD:].isnan().all()):
+            raise WrongAnswerError("memory", "written beyond the end of a buffer that the strategy allocated")
+    return answer
+
+
+def _between_guards(tensor: Tensor) -> tuple[Tensor, Tensor]:
+    """A buffer of NaN, and a dense copy of the tensor in the middle of it."""
+    buffer = torch.full((tensor.numel() + 2 * GUARD,), torch.nan, dtype=tensor.dtype, device=tensor.device)
+    inner = buffer[GUARD : GUARD + tensor.numel()].view(tensor.shape)
+    inner.copy_(tensor)
+    return buffer, inner
+
+
+@contextmanager
+def _guarded_allocations(buffers: list[Tensor]) -> Iterator[None]:
+    """Python's ways to allocate give memory between guards while this lasts."""
+    places: list[tuple[Any, str]] = [
+        (torch, n) for n in ("empty", "empty_like", "empty_strided", "zeros", "zeros_like")
+    ]
+    places += [(Tensor, n) for n in ("new_empty", "new_empty_strided", "new_zeros")]
+    originals: list[Callable[..., Tensor]] = [getattr(place, name) for place, name in places]
+
+    def guarding(original: Callable[..., Tensor], zero: bool) -> Callable[..., Tensor]:
+        def allocate(*args: Any, **kwargs: Any) -> Tensor:
+            plain = original(*args, **kwargs)
+            if type(plain) is not Tensor or plain.dtype not in FLOATS or not plain.is_contiguous():
+                return plain
+            buffer, inner = _between_guards(plain)
+            inner.fill_(0.0 if zero else torch.nan)
+            buffers.append(buffer)
+            return inner
+
+        return allocate
+
+    try:
+        for (place, name), original in zip(places, originals, strict=True):
+            setattr(place, name, guarding(original, "zeros" in name))
+        yield
+    finally:
+        for (place, name), original in zip(places, originals, strict=True):
+            setattr(place, name, original)
+
+
+@contextmanager
+def _undefined_loads() -> Iterator[None]:
+    """In the interpreter, what a masked load without ``other`` gives where the mask is off becomes NaN."""
+    import sys
+
+    interpreter = sys.modules.get("triton.runtime.interpreter")
+    if interpreter is None:
+        yield
+        return
+    builder = interpreter.InterpreterBuilder
+    original = builder.create_masked_load
+
+    def create_masked_load(self: Any, ptrs: Any, mask: Any, other: Any, *rest: Any) -> Any:
+        loaded = original(self, ptrs, mask, other, *rest)
+        if other is None and loaded.data.dtype.kind == "f":
+            loaded.data[~mask.data.astype(bool)] = float("nan")
+        return loaded
+
+    builder.create_masked_load = create_masked_load
+    try:
+        yield
+    finally:
+        builder.create_masked_load = original
+
+
+def far_apart(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
+    """Inputs whose rows lie so far apart that an offset in 32 bits wraps; the memory between is never touched.
+
+    Raises:
+        MemoryError: the machine grants no such address range.
+    """
+    (mine,) = values
+    spread = {}
+    for name, x in mine.inputs.items():
+        if x.dim() < 2 or x.shape[0] < 2:
+            spread[name] = x
+            continue
+        stride = 2**31 // (x.shape[0] - 1) + 8
+        try:
+            buffer = torch.empty(stride * (x.shape[0] - 1) + x[0].numel(), dtype=x.dtype, device=x.device)
+        except RuntimeError as error:
+            raise MemoryError(str(error)) from None
+        spread[name] = buffer.as_strided(x.shape, (stride, *x.stride()[1:]))
+        spread[name].copy_(x)
+    return gradients(strategy, dims, [Values(spread, mine.parameters, mine.cotangent, mine.target)])

@@ -1,0 +1,202 @@
+"""Probes that put something around a strategy: a compiler, a checkpoint, a module, two processes, gradcheck."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import pickle
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.autograd.gradcheck import GradcheckError
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.checkpoint import checkpoint
+
+from harness.layers.drawing import Values
+from harness.layers.gradients import Tensors, build, vjp
+from harness.layers.spec import Dims, Strategy
+from harness.verify.kernels import launches
+from harness.verify.probes import Answer, WrongAnswerError, buffers_kept, leaves, walk
+
+RENDEZVOUS_SECONDS = 60
+
+
+def compile_around(strategy: Strategy, dims: Dims, values: Sequence[Values], backend: str) -> Answer:
+    """Gradients of the last of several calls of a function that ``torch.compile(fullgraph=True)`` has compiled.
+
+    A graph break is an error. So is a second compilation for tensors that differ in their numbers only.
+    """
+    from torch._dynamo.testing import CompileCounterWithBackend
+
+    counter = CompileCounterWithBackend(backend)
+    instance = build(strategy, dims, values[0].parameters)
+
+    def function(parameters: Tensors, inputs: Tensors) -> Tensor:
+        output: Tensor = instance.pure(parameters, inputs)
+        return output
+
+    def slopes(parameters: Tensors, inputs: Tensors, cotangent: Tensor) -> tuple[Tensor, Tensors]:
+        output, pull, *_ = torch.func.vjp(function, parameters, inputs)
+        of_parameters, of_inputs = pull(cotangent)
+        return output, {**of_inputs, **of_parameters}
+
+    torch.compiler.reset()
+    outer = slopes if instance.gradients == "func" else function
+    compiled: Any = torch.compile(outer, fullgraph=True, dynamic=False, backend=counter)
+    answer: Answer = {}
+    graphs = 0
+    for number, each in enumerate(values):
+        inputs, parameters = leaves(each), {n: p.detach().requires_grad_() for n, p in each.parameters.items()}
+        if instance.gradients == "func":
+            output, found = compiled(each.parameters, each.inputs, each.cotangent)
+        else:
+            output = compiled(parameters, inputs)
+            operands = {**inputs, **parameters}
+            grads = torch.autograd.grad(output, list(operands.values()), each.cotangent)
+            found = dict(zip(operands, grads, strict=True))
+        answer = {"output": output.detach()} | {f"gradient of {n}": g for n, g in found.items()}
+        if number == 0:
+            graphs = counter.frame_count
+    torch.compiler.reset()
+    if counter.frame_count > graphs:
+        more = counter.frame_count - graphs
+        raise WrongAnswerError("torch.compile", f"compiled again {more} times for tensors that differ in numbers only")
+    return answer
+
+
+def checkpointed(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
+    """Output and gradients where the forward is run again in the backward (``torch.utils.checkpoint``)."""
+    (mine,) = values
+    instance = build(strategy, dims, mine.parameters)
+    inputs = leaves(mine)
+    output = checkpoint(lambda x: instance.call(instance.parameters, x), inputs, use_reentrant=False)
+    return {"output": output.detach()} | walk(output, {**inputs, **instance.parameters}, mine.cotangent)
+
+
+class Wrapped(nn.Module):
+    """A strategy as a module of a user's: the parameters are registered, the forward is the strategy's."""
+
+    def __init__(self, strategy: Strategy, dims: Dims, parameters: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        instance = build(strategy, dims, parameters)
+        self.inner = instance.module
+        self.function = strategy.forward if instance.module is None else None
+        if instance.module is None:
+            for name, value in instance.parameters.items():
+                self.register_parameter(name, nn.Parameter(value.detach()))
+
+    def named(self) -> dict[str, nn.Parameter]:
+        """The layer's parameters by the layer's names."""
+        return dict((self if self.inner is None else self.inner).named_parameters())
+
+    def forward(self, **inputs: Tensor) -> Tensor:
+        output: Tensor = self.inner(**inputs) if self.function is None else self.function(**inputs, **self.named())  # type: ignore[misc]
+        return output
+
+
+def copied(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
+    """A deep copy, its pickled copy, and a new module that loads its state: the originals are wiped in between."""
+    mine, other = values
+    first = Wrapped(strategy, dims, mine.parameters)
+    second = copy.deepcopy(first)
+    _wipe(first)
+    text = pickle.dumps(second)
+    _wipe(second)
+    third: Wrapped = pickle.loads(text)
+    fourth = Wrapped(strategy, dims, other.parameters)
+    fourth.load_state_dict(third.state_dict())
+    _wipe(third)
+    inputs = leaves(mine)
+    output = fourth(**inputs)
+    named = fourth.named()
+    return {"output": output.detach()} | walk(
+        output, {**inputs, **{n: named[n] for n in mine.parameters}}, mine.cotangent
+    )
+
+
+def _wipe(module: nn.Module) -> None:
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.fill_(torch.nan)
+
+
+def data_parallel(strategy: Strategy, dims: Dims, values: Sequence[Values], rank: int, meeting: str) -> Answer:
+    """One of two gloo processes of ``DistributedDataParallel``, each with inputs of its own; gradients are means.
+
+    Args:
+        meeting: path of the file by which the processes find each other.
+    """
+    world = len(values)
+    limit = timedelta(seconds=RENDEZVOUS_SECONDS)
+    dist.init_process_group("gloo", f"file://{meeting}", limit, world_size=world, rank=rank)
+    try:
+        return _mean_gradients(strategy, dims, values[rank], values[0])
+    finally:
+        gc.collect()  # DistributedDataParallel must be gone before its process group is, or it waits for ever
+        dist.destroy_process_group()
+
+
+def _mean_gradients(strategy: Strategy, dims: Dims, mine: Values, first: Values) -> Answer:
+    module = Wrapped(strategy, dims, first.parameters)
+    parallel = DistributedDataParallel(module)  # held until the backward is through: its hooks die with it
+    parallel(**leaves(mine)).backward(mine.cotangent)
+    named = module.named()
+    answer = {}
+    for name in mine.parameters:
+        gradient = named[name].grad
+        if gradient is None:
+            raise WrongAnswerError(f"gradient of {name}", "did not reach .grad under DistributedDataParallel")
+        answer[f"mean gradient of {name}"] = gradient.clone()
+    return answer
+
+
+def mean_of_both(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
+    """The truth of ``data_parallel``."""
+    from harness.verify.probes import gradients
+
+    parameters = values[0].parameters
+    each = [gradients(strategy, dims, [Values(v.inputs, parameters, v.cotangent, v.target)]) for v in values]
+    return {f"mean gradient of {n}": torch.stack([a[f"gradient of {n}"] for a in each]).mean(0) for n in parameters}
+
+
+def gradcheck(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
+    """``torch.autograd.gradcheck`` in float64, slow mode: analytic against numeric derivatives, entry by entry.
+
+    Its defaults pass an error of 0.1 %, so rtol is 1e-6; atol is 1e-8, forty times the noise of a central difference
+    (2⁻⁵² · |f| / 1e-6 ≈ 2e-10 for outputs near 1). It also sends undefined cotangents.
+    """
+    (mine,) = values
+    instance = build(strategy, dims, mine.parameters)
+    operands = {**leaves(mine), **instance.parameters}
+
+    def function(*tensors: Tensor) -> Tensor:
+        named = dict(zip(operands, tensors, strict=True))
+        output: Tensor = instance.call({n: named[n] for n in instance.parameters}, {n: named[n] for n in mine.inputs})
+        return output
+
+    try:
+        with buffers_kept():
+            torch.autograd.gradcheck(function, tuple(operands.values()), eps=1e-6, rtol=1e-6, atol=1e-8)
+    except GradcheckError as error:
+        raise WrongAnswerError("all gradients", " ".join(str(error).split())[:300]) from None
+    return {}
+
+
+def kernel_launches(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
+    """How often each declared kernel was launched, as ``kernel in pass``: scalars."""
+    (mine,) = values
+    instance = build(strategy, dims, mine.parameters)
+    with launches(strategy.kernels) as forward:
+        _, pullback = vjp(instance, leaves(mine))
+    with launches(strategy.kernels) as backward:
+        pullback(mine.cotangent)
+    return {
+        f"{kernel.function.__name__} in {name}": torch.tensor(counts[kernel.function.__name__])
+        for kernel in strategy.kernels
+        for name, counts in (("forward", forward), ("backward", backward))
+        if name in kernel.passes
+    }

@@ -5,6 +5,7 @@ Exit codes: 0 fine · 1 a check failed · 2 bad usage or input · 4 nothing ran 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import sys
@@ -219,6 +220,36 @@ def bench(
         raise fail("nothing was measured", FAILED if outcome.failures else NOTHING_RAN)
     if outcome.failures:
         raise typer.Exit(FAILED)
+
+
+@app.command(epilog="Example: layerbench audit --claim once-differentiable-is-loud")
+def audit(
+    claim: Annotated[list[str] | None, typer.Option("--claim", help="Only this claim; repeatable.")] = None,
+    page: Annotated[Path | None, typer.Option("--page", help="Also write all of it as a page (Markdown).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Settle what people believe about custom layers by running it. Exit code 1 if torch behaves otherwise by now."""
+    from harness.verify import audit as claims
+
+    if claim and page:
+        raise fail("--page holds all the claims: leave out --claim")
+    try:
+        findings = claims.run(claim or ())
+    except claims.UnknownClaimError as error:
+        raise fail(str(error)) from None
+    if page:
+        try:
+            page.write_text(claims.to_markdown(findings), encoding="utf-8")
+        except OSError as error:
+            raise fail(f"cannot write {page}: {error.strerror}") from None
+    if as_json:
+        typer.echo(json.dumps([dataclasses.asdict(f) for f in findings], indent=2, ensure_ascii=False))
+    else:
+        typer.echo(claims.to_text(findings))
+    departed = claims.departures(findings)
+    if departed:
+        names = ", ".join(f.name for f in departed)
+        raise fail(f"this torch does not behave as documented: {names}", FAILED)
 
 
 @app.command(epilog="Example: layerbench report results/amd-epyc-2-cores/2026-11-22-default")

@@ -12,21 +12,16 @@ from functools import partial
 from itertools import combinations
 from typing import Literal
 
-import torch
-
 from harness.layers.spec import Dims
-from harness.records.schema import Check, Group, Training, dims_of, dims_text
-from harness.verify import arranging, probes, state, upstream, watching, wrapping
-from harness.verify.asking import StrategyError
-from harness.verify.judging import Question, Subject, as_given, check_untouched, compare, determinism, look
-from harness.verify.oracle import DRAWS, Pool
-from harness.verify.probes import WrongAnswerError
-from harness.verify.training import check_training
+from harness.records.schema import Check, Group, Training, dims_text
+from harness.verify import arranging, checks, placing, probes, state, upstream, watching, wrapping
+from harness.verify.judging import Question, Subject, as_given, check_untouched, compare, look
+from harness.verify.oracle import DRAWS
+from harness.verify.search import search
 
 Level = Literal["quick", "standard", "full"]
 LEVELS: tuple[Level, ...] = ("quick", "standard", "full")
 LONG, LONG_INTERPRETED = 2**16 + 1, 2**12 + 1
-REPEATS = 10
 SHAPES = {"quick": 0, "standard": 2, "full": 20}
 FEW_DRAWS = 2  # where a draw is large, or the question is one of shapes
 
@@ -63,15 +58,16 @@ def stages(subject: Subject, seed: int, level: Level = "standard", sizes: Sequen
     yield from _transforms(subject, seed, level)
     if level != "quick":
         yield from _shapes(subject, seed, level)
+        yield Stage("many_elements", "more than 2³¹ elements", partial(checks.many_elements, subject, seed))
         yield from _slow(subject, seed)
+    if level == "full" and "compiler" not in subject.claims.needs:
+        yield Stage("search", "searching for a failing example", partial(search, subject, seed))
     starts = 1 if subject.interpreted else DRAWS
-    for dtype in subject.claims.dtypes if level != "quick" else (subject.claims.working_dtype,):
-        if dtype != "float64" or subject.claims.dtypes == ("float64",):
-            yield Stage("training", f"training {dtype}", partial(_training, subject, dtype, seed, starts), dtype)
-
-
-def _training(subject: Subject, dtype: str, seed: int, starts: int) -> list[Training]:
-    return [check_training(subject, dtype, seed, starts)]
+    working = subject.claims.working_dtype
+    narrow = [d for d in subject.claims.dtypes if d not in ("float64", working)]
+    more = narrow if level == "full" or (level == "standard" and not subject.interpreted) else []
+    for dtype in (working, *more):
+        yield Stage("training", f"training {dtype}", partial(checks.training, subject, dtype, seed, starts), dtype)
 
 
 def _asked(subject: Subject, question: Question, dims: Dims, dtype: str, seed: int, draws: int = DRAWS) -> Stage:
@@ -95,42 +91,18 @@ def _looked(subject: Subject, check: str, probe: probes.Probe, dims: Dims, dtype
     return Stage(check, check, lambda: [look(subject, check, probe, dims, dtype, seed)])
 
 
-VALUES = Question("values", probes.gradients)
-
-
 def _numbers(subject: Subject, seed: int, sizes: Sequence[Group]) -> Iterator[Stage]:
     """Output and gradients, in every dtype that is claimed, at odd sizes and at those to be measured."""
     check = subject.layer.check
     for dtype in subject.claims.dtypes:
         for dims in check[:1] if dtype == "float64" else check:
-            yield _asked(subject, VALUES, dims, dtype, seed)
+            yield _asked(subject, checks.VALUES, dims, dtype, seed)
     if subject.claims.kernels:
-        yield Stage("launches", "launches", partial(_launches, subject, check[0], seed))
+        yield Stage("launches", "launches", partial(checks.launches, subject, check[0], seed))
     for group in sizes:
         if group.dtype in subject.claims.dtypes:
-            run = partial(_size, subject, group, seed)
+            run = partial(checks.size, subject, group, seed)
             yield Stage("values", f"values of {group}", run, group.dtype, group.dims, group)
-
-
-def _size(subject: Subject, group: Group, seed: int) -> list[Check]:
-    torch.set_num_threads(group.threads)
-    try:
-        return compare(subject, replace(VALUES, options={}), dims_of(group.dims), group.dtype, seed)
-    finally:
-        torch.set_num_threads(1)
-
-
-def _launches(subject: Subject, dims: Dims, seed: int) -> list[Check]:
-    """Every kernel that the strategy declares is really launched, in each pass that it is declared for."""
-    dtype = subject.claims.working_dtype
-    counts = subject.asked.ask(wrapping.kernel_launches, dims, [subject.draw(dims, dtype, seed)])
-    return [
-        subject.check(
-            "launches", dtype, dims, name, "ok" if count else "wrong", seed=seed,
-            detail=f"launched {int(count)} times",
-        )
-        for name, count in counts.items()
-    ]  # fmt: skip
 
 
 def _use(subject: Subject, seed: int) -> Iterator[Stage]:
@@ -160,7 +132,7 @@ def _use(subject: Subject, seed: int) -> Iterator[Stage]:
             yield Stage(
                 "backward_returns",
                 f"what backward returns {setting}",
-                partial(_returned, subject, dims, dtype, seed, wanted),
+                partial(checks.returned, subject, dims, dtype, seed, wanted),
             )
 
 
@@ -174,10 +146,6 @@ def _masks(names: list[str], few: bool) -> list[tuple[str, ...]]:
     return [chosen for n in sizes for chosen in combinations(names, n)]
 
 
-def _returned(subject: Subject, dims: Dims, dtype: str, seed: int, wanted: tuple[str, ...]) -> list[Check]:
-    return [look(subject, "backward_returns", watching.returned, dims, dtype, seed, wanted=wanted)]
-
-
 def _off_the_tape(subject: Subject, *checks: str) -> Iterator[Stage]:
     """Checks about ``.grad``, hooks and saved tensors say nothing of gradients that are values."""
     dims, dtype = subject.layer.check[0], subject.claims.sharpest_dtype
@@ -188,16 +156,12 @@ def _off_the_tape(subject: Subject, *checks: str) -> Iterator[Stage]:
         yield Stage(check, check, lambda found=found: [found])  # type: ignore[misc]
 
 
-def _not_run(subject: Subject, check: str, dims: Dims, reason: str) -> list[Check]:
-    return [subject.check(check, subject.claims.working_dtype, dims, "answer", "not_run", detail=reason)]
-
-
 def _behaviour(subject: Subject, seed: int) -> Iterator[Stage]:
     """Memory, order, threads, and what a module defines for nothing."""
     dims, dtype = subject.layer.check[0], subject.claims.working_dtype
     tape, compiled = subject.claims.gradients == "tape", "compiler" in subject.claims.needs
-    yield Stage("repeats", "repeats", partial(check_repeats, subject, dims, dtype, seed))
-    yield Stage("dead_backward", "dead backward", partial(_dead_backward, subject, dims))
+    yield Stage("repeats", "repeats", partial(checks.repeats, subject, dims, dtype, seed))
+    yield Stage("dead_backward", "dead backward", partial(checks.dead_backward, subject, dims))
     if tape:
         yield _looked(subject, "context", watching.context, dims, dtype, seed)
         yield _looked(subject, "released", watching.released, dims, dtype, seed)
@@ -206,71 +170,10 @@ def _behaviour(subject: Subject, seed: int) -> Iterator[Stage]:
     yield _asked(subject, Question("settled", watching.settled, probes.gradients), dims, dtype, seed, FEW_DRAWS)
     if not compiled:  # a compiler allocates by itself
         for dims in (subject.layer.check[0], subject.layer.check[-1]):
-            yield _asked(subject, Question("guarded", watching.guarded, probes.gradients), dims, dtype, seed, FEW_DRAWS)
-        yield Stage("far_apart", "far apart", partial(_far_apart, subject, subject.layer.check[0], dtype, seed))
+            yield _asked(subject, Question("guarded", placing.guarded, probes.gradients), dims, dtype, seed, FEW_DRAWS)
+        yield Stage("far_apart", "far apart", partial(checks.far_apart, subject, subject.layer.check[0], dtype, seed))
     if subject.layer.causal:
-        yield Stage("causality", "causality", partial(check_causality, subject, subject.layer.check[0], dtype, seed))
-
-
-def check_repeats(subject: Subject, dims: Dims, dtype: str, seed: int) -> list[Check]:
-    """The same values ten times: the same bits, or within noise, or drifting (which is wrong)."""
-    values = subject.draw(dims, dtype, seed)
-    reference, oracle = subject.yardstick.answers(VALUES, dims, dtype, (seed,), [values])
-    try:
-        stacked = subject.asked.ask(probes.repeated, dims, [values], times=REPEATS)
-    except WrongAnswerError as wrong:
-        return [subject.check("repeats", dtype, dims, wrong.tensor, "wrong", seed=seed, detail=str(wrong))]
-    records = []
-    for name, (same, spread) in determinism(stacked).items():
-        pool = Pool(getattr(torch, dtype))
-        pool.add(reference[name], reference[name], oracle[name])
-        steady = spread <= pool.bound
-        word = "bitwise" if same else "within noise" if steady else "drifting"
-        records.append(
-            subject.check(
-                "repeats", dtype, dims, name, "ok" if steady else "wrong", error=spread, bound=pool.bound, seed=seed,
-                draws=REPEATS, detail=word,
-            )
-        )  # fmt: skip
-    return records
-
-
-def _dead_backward(subject: Subject, dims: Dims) -> list[Check]:
-    dead = subject.claims.dead_backward
-    detail = (
-        "an nn.Module's `backward` is never called: put the gradient into a torch.autograd.Function" if dead else ""
-    )
-    dtype = subject.claims.working_dtype
-    return [subject.check("dead_backward", dtype, dims, "module", "wrong" if dead else "ok", detail=detail)]
-
-
-def _far_apart(subject: Subject, dims: Dims, dtype: str, seed: int) -> list[Check]:
-    try:
-        return compare(subject, Question("far_apart", watching.far_apart, probes.gradients), dims, dtype, seed, 1)
-    except StrategyError as error:
-        if error.status == "oom":
-            return _not_run(subject, "far_apart", dims, f"this machine grants no such address range: {error}")
-        raise
-
-
-def check_causality(subject: Subject, dims: Dims, dtype: str, seed: int) -> list[Check]:
-    """What comes later must not change what came before by a single bit: outputs, and gradients of later inputs."""
-    name = subject.layer.causal
-    axis, half = subject.layer.output.index(name), dims[name] // 2
-    values, other = subject.draw(dims, dtype, seed), subject.draw(dims, dtype, seed + 1)
-    inputs = {}
-    for n, x in values.inputs.items():
-        shape = subject.layer.inputs[n].shape
-        inputs[n] = x.clone()
-        if name in shape:
-            later = [slice(None)] * shape.index(name) + [slice(half, None)]
-            inputs[n][tuple(later)] = other.inputs[n][tuple(later)]
-    changed = replace(values, inputs=inputs)
-    before = subject.asked.ask(probes.gradients, dims, [values])["output"].narrow(axis, 0, half)
-    after = subject.asked.ask(probes.gradients, dims, [changed])["output"].narrow(axis, 0, half)
-    same = torch.equal(before, after)
-    detail = "" if same else f"the first {half} along {name} change with what comes after them"
-    return [subject.check("causality", dtype, dims, "output", "ok" if same else "wrong", seed=seed, detail=detail)]
+        yield Stage("causality", "causality", partial(checks.causality, subject, subject.layer.check[0], dtype, seed))
 
 
 def _shapes(subject: Subject, seed: int, level: Level) -> Iterator[Stage]:
@@ -291,7 +194,7 @@ def _shapes(subject: Subject, seed: int, level: Level) -> Iterator[Stage]:
     dims = {**layer.check[0], layer.leading: LONG_INTERPRETED if subject.interpreted else LONG}
     for dtype in subject.claims.dtypes:
         if dtype in ("bfloat16", "float16"):
-            for arrange in (as_given, arranging.positive):
+            for arrange in (arranging.positive,) if subject.interpreted else (as_given, arranging.positive):
                 question = Question("long", probes.gradients, arrange=arrange, setting=_words(arrange))
                 yield _asked(subject, question, dims, dtype, seed, FEW_DRAWS)
 

@@ -11,7 +11,7 @@ import gc
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,8 +25,6 @@ from harness.layers.spec import Dims, Strategy
 from harness.verify.probes import Answer, WrongAnswerError, gradients, leaves
 
 SETTLING_SECONDS = 0.05
-GUARD = 256  # elements before and after each guarded buffer: a multiple of any alignment that a kernel may ask for
-FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
 def _functions(output: Tensor) -> list[Any]:
@@ -211,106 +209,3 @@ def settled(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
 
 def _same_bits(a: Tensor, b: Tensor) -> bool:
     return a.contiguous().view(torch.uint8).equal(b.contiguous().view(torch.uint8)) if a.dim() else bool((a == b).all())
-
-
-def guarded(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
-    """Output and gradients where every buffer lies between rows of NaN, and fresh ones hold NaN.
-
-    What reads or writes beyond an end, or leaves an element unwritten, shows: in the answer or in the guards. In
-    Triton's interpreter a masked load without ``other`` gives NaN too, which on a GPU is undefined, instead of its 0.
-    """
-    (mine,) = values
-    inner = {n: _between_guards(x)[1] for n, x in mine.inputs.items()}
-    placed = Values(inner, mine.parameters, _between_guards(mine.cotangent)[1], mine.target)
-    buffers: list[Tensor] = []
-    with _guarded_allocations(buffers), _undefined_loads():
-        answer = gradients(strategy, dims, [placed])
-    for buffer in buffers:
-        if not (buffer[:GUARD].isnan().all() and buffer[-GUARD:].isnan().all()):
-            raise WrongAnswerError("memory", "written beyond the end of a buffer that the strategy allocated")
-    return answer
-
-
-def _between_guards(tensor: Tensor) -> tuple[Tensor, Tensor]:
-    """A buffer of NaN, and a dense copy of the tensor in the middle of it."""
-    buffer = torch.full((tensor.numel() + 2 * GUARD,), torch.nan, dtype=tensor.dtype, device=tensor.device)
-    inner = buffer[GUARD : GUARD + tensor.numel()].view(tensor.shape)
-    inner.copy_(tensor)
-    return buffer, inner
-
-
-@contextmanager
-def _guarded_allocations(buffers: list[Tensor]) -> Iterator[None]:
-    """Python's ways to allocate give memory between guards while this lasts."""
-    places: list[tuple[Any, str]] = [
-        (torch, n) for n in ("empty", "empty_like", "empty_strided", "zeros", "zeros_like")
-    ]
-    places += [(Tensor, n) for n in ("new_empty", "new_empty_strided", "new_zeros")]
-    originals: list[Callable[..., Tensor]] = [getattr(place, name) for place, name in places]
-
-    def guarding(original: Callable[..., Tensor], zero: bool) -> Callable[..., Tensor]:
-        def allocate(*args: Any, **kwargs: Any) -> Tensor:
-            plain = original(*args, **kwargs)
-            if type(plain) is not Tensor or plain.dtype not in FLOATS or not plain.is_contiguous():
-                return plain
-            buffer, inner = _between_guards(plain)
-            inner.fill_(0.0 if zero else torch.nan)
-            buffers.append(buffer)
-            return inner
-
-        return allocate
-
-    try:
-        for (place, name), original in zip(places, originals, strict=True):
-            setattr(place, name, guarding(original, "zeros" in name))
-        yield
-    finally:
-        for (place, name), original in zip(places, originals, strict=True):
-            setattr(place, name, original)
-
-
-@contextmanager
-def _undefined_loads() -> Iterator[None]:
-    """In the interpreter, what a masked load without ``other`` gives where the mask is off becomes NaN."""
-    import sys
-
-    interpreter = sys.modules.get("triton.runtime.interpreter")
-    if interpreter is None:
-        yield
-        return
-    builder = interpreter.InterpreterBuilder
-    original = builder.create_masked_load
-
-    def create_masked_load(self: Any, ptrs: Any, mask: Any, other: Any, *rest: Any) -> Any:
-        loaded = original(self, ptrs, mask, other, *rest)
-        if other is None and loaded.data.dtype.kind == "f":
-            loaded.data[~mask.data.astype(bool)] = float("nan")
-        return loaded
-
-    builder.create_masked_load = create_masked_load
-    try:
-        yield
-    finally:
-        builder.create_masked_load = original
-
-
-def far_apart(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
-    """Inputs whose rows lie so far apart that an offset in 32 bits wraps; the memory between is never touched.
-
-    Raises:
-        MemoryError: the machine grants no such address range.
-    """
-    (mine,) = values
-    spread = {}
-    for name, x in mine.inputs.items():
-        if x.dim() < 2 or x.shape[0] < 2:
-            spread[name] = x
-            continue
-        stride = 2**31 // (x.shape[0] - 1) + 8
-        try:
-            buffer = torch.empty(stride * (x.shape[0] - 1) + x[0].numel(), dtype=x.dtype, device=x.device)
-        except RuntimeError as error:
-            raise MemoryError(str(error)) from None
-        spread[name] = buffer.as_strided(x.shape, (stride, *x.stride()[1:]))
-        spread[name].copy_(x)
-    return gradients(strategy, dims, [Values(spread, mine.parameters, mine.cotangent, mine.target)])

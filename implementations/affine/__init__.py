@@ -1,6 +1,6 @@
 """Affine layer: y = x W + b.
 
-    x [B, I], W [I, O], b [O], y [B, O]; cotangent g = dL/dy [B, O]
+    x [B, I], W [I, O], b [O], y [B, O]; cotangent g = dL/dy [B, O]; B may be several dims
     dL/dx = g Wᵀ [B, I]        dL/dW = xᵀ g [I, O]        dL/db = Σ_batch g [O]
 
 (The product rule on each entry y_bo = Σ_i x_bi W_io + b_o; the same as in the documentation of
@@ -112,4 +112,5 @@ layer = Layer(
         naive_loss=0.3982,
         target_loss=0.36,
     ),
+    leading="B",
 )

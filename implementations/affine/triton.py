@@ -186,8 +186,14 @@ class Affine(torch.autograd.Function):
 
 
 def forward(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    result: Tensor = Affine.apply(x, weight, bias)
-    return result
+    if torch.is_autocast_enabled(x.device.type):  # custom_fwd does not go with setup_context, so the cast is ours
+        narrow = torch.get_autocast_dtype(x.device.type)
+        x, weight, bias = (t if t.dtype == torch.float64 else t.to(narrow) for t in (x, weight, bias))
+    if x.dim() == 2:
+        result: Tensor = Affine.apply(x, weight, bias)
+        return result
+    rows: Tensor = Affine.apply(x.reshape(-1, x.shape[-1]), weight, bias)
+    return rows.view(*x.shape[:-1], weight.shape[1])
 
 
 _PRODUCT: dict[str, str | int | bool] = {

@@ -104,4 +104,5 @@ layer = Layer(
         naive_loss=0.5008,
         target_loss=0.3,
     ),
+    leading="N",
 )

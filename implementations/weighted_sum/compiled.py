@@ -17,6 +17,7 @@ BLOCK = 64
 
 @torch.compile(fullgraph=True, dynamic=False)
 def forward(x: Tensor, weight: Tensor) -> Tensor:
+    x = x.flatten(0, -2)
     blocks = x.shape[0] // BLOCK
     whole, rest = x[: blocks * BLOCK], x[blocks * BLOCK :]
     columns = whole.unflatten(0, (blocks, BLOCK)).sum(1).sum(0) + rest.sum(0)

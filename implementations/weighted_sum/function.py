@@ -2,8 +2,8 @@
 
 Autograd keeps x, and its backward makes two temporaries of x's size and reads x again. By hand it is seen that
 y = s · w with the column sums s = Σ_n x_n, so that dL/dw = g · s: s is kept instead of x, D numbers instead of N·D, and
-the backward only writes dL/dx. s is a returned output, so that a second derivative flows through it too; it is float32
-for the half-precision types. Gradients that nobody wants are skipped.
+the backward only writes dL/dx. s is a returned output, so that a second derivative flows through it too. Gradients that
+nobody wants are skipped.
 """
 
 from typing import Any
@@ -19,8 +19,9 @@ class WeightedSum(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        columns = x.sum(0, dtype=torch.promote_types(x.dtype, torch.float32))
-        return torch.dot(columns, weight.to(columns.dtype)).to(x.dtype), columns
+        columns = x.sum(0)
+        wide = torch.promote_types(x.dtype, torch.float32)
+        return torch.dot(columns.to(wide), weight.to(wide)).to(x.dtype), columns
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -32,15 +33,15 @@ class WeightedSum(torch.autograd.Function):
     def backward(ctx: Any, g: Tensor, of_columns: Tensor) -> tuple[Tensor | None, ...]:
         weight, columns = ctx.saved_tensors
         need_x, need_weight = ctx.needs_input_grad
-        row = g * weight + of_columns.to(weight.dtype)
+        row = g * weight + of_columns
         return (
             row.expand(ctx.shape) if need_x else None,
-            (g * columns).to(weight.dtype) if need_weight else None,
+            g * columns if need_weight else None,
         )
 
 
 def forward(x: Tensor, weight: Tensor) -> Tensor:
-    y: Tensor = WeightedSum.apply(x, weight)[0]
+    y: Tensor = WeightedSum.apply(x if x.dim() == 2 else x.flatten(0, -2), weight)[0]
     return y
 
 

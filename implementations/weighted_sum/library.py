@@ -11,7 +11,7 @@ from harness import Strategy, Style
 
 
 def forward(x: Tensor, weight: Tensor) -> Tensor:
-    return torch.einsum("nd,d->", x, weight)
+    return torch.einsum("...d,d->", x, weight)
 
 
 strategy = Strategy(forward, simplicity=1, style=Style("#000000", "s", "-"))

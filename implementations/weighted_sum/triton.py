@@ -142,7 +142,7 @@ class RepeatRow(torch.autograd.Function):
 
 
 def forward(x: Tensor, weight: Tensor) -> Tensor:
-    columns = ColumnSum.apply(x)
+    columns = ColumnSum.apply(x if x.dim() == 2 else x.flatten(0, -2))
     return torch.dot(columns, weight.to(columns.dtype)).to(x.dtype)
 
 

@@ -2,6 +2,8 @@
 # make test             set up and run the tests
 # make lint             formatting, lint and types
 # make verify           the gate alone
+# make audit            settle the beliefs about custom layers, and write docs/how-parameters-are-updated.md
+# make mutate           mutate every hand-written gradient and see whether the gate notices (15 min)
 # make report RUN=DIR   tables and plots of a run again, from its records
 # make clean            remove what make made; results stay
 #
@@ -22,13 +24,19 @@ endif
 
 DEVICE_ARG := $(if $(DEVICE),--device $(DEVICE))
 
-.PHONY: bench test lint verify report clean setup
+.PHONY: bench test lint verify audit mutate report clean setup
 
 bench: $(SETUP)
 	$(PY) -m harness bench --profile $(PROFILE) $(DEVICE_ARG) $(ARGS)
 
 verify: $(SETUP)
 	$(PY) -m harness verify $(DEVICE_ARG) $(ARGS)
+
+audit: $(SETUP)
+	$(PY) -m harness audit --page docs/how-parameters-are-updated.md
+
+mutate: $(SETUP_DEV)
+	$(PY) -m tests.mutation $(ARGS)
 
 report: $(SETUP)
 	@test -n "$(RUN)" || { echo "make report RUN=DIR: give the folder of a run" >&2; exit 2; }

@@ -149,7 +149,7 @@ def verify(
         run = read(outcome.folder)
     gate = frames.gate(run)
     gate = gate[gate["strategy"].isin([*strategy, frames.LAYER_ITSELF])] if strategy else gate
-    matrix, failures, controls = found.matrix(run), found.failures(run), found.controls(run)
+    matrix, failures, controls = found.matrix(run), found.failures(run, more or ()), found.controls(run)
     if as_json:
         answer = {
             "seconds": round(time.monotonic() - started, 1),
@@ -198,12 +198,14 @@ def bench(
 ) -> None:
     """Check, then measure, then write tables and plots. Exit code 0 when the measuring is done and the gate passed."""
     from harness.run.bench import Settings, execute
+    from harness.run.jobs import Scope
     from harness.run.wanted import Wanted
 
     if resume and out is None:
         raise fail("--resume needs --out FOLDER, the run to go on with")
     chosen = (tuple(layer or ()), tuple(strategy or ()), tuple(device or ()), tuple(dtype or ()), tuple(threads or ()))
-    wanted = Wanted(profile.value, *chosen, baseline, launches, seed)
+    scope = Scope({"quick": "quick", "default": "standard", "full": "full"}[profile.value])
+    wanted = Wanted(profile.value, *chosen, baseline, launches, seed, scope)
     where: list[Path] = [out] if out else []
 
     def label(environment: dict[str, Any], profile: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -63,17 +64,21 @@ def controls(run: Run) -> pd.DataFrame:
     return pd.DataFrame(run.of("control"), columns=["control", "fault", "device", "check", "result", "detail"])
 
 
-def failures(run: Run) -> pd.DataFrame:
-    """Every wrong answer, the most telling first, with the command that asks for just that again."""
+def failures(run: Run, sources: Sequence[str] | None = None) -> pd.DataFrame:
+    """Every wrong answer, in the order of the checks, with the command that asks for just that again.
+
+    Args:
+        sources: as given to ``--from``; the records hold the last part of their names only.
+    """
     frame = _checks(run)
     frame = frame[frame["outcome"] == "wrong"].copy()
-    sources = run.of("run")[0]["sources"][1:]
+    sources = run.of("run")[0]["sources"][1:] if sources is None else sources
     frame["again"] = [_again(row, sources) for row in frame.to_dict("records")]
     columns = [*CASE, "check", "setting", "tensor", "dtype", "dims", "seed", "error", "bound", "detail", "again"]
     return frame[columns]
 
 
-def _again(row: dict[Any, Any], sources: list[str]) -> str:
+def _again(row: dict[Any, Any], sources: Sequence[str]) -> str:
     words = ["python", "-m", "harness", "verify", "--layer", row["layer"], "--strategy", row["strategy"]]
     words += ["--device", row["device"], "--check", row["check"], "--dtype", row["dtype"], "--dims", row["dims"]]
     words += ["--seed", str(row["seed"]), *(w for source in sources for w in ("--from", source))]

@@ -5,7 +5,7 @@ Every strategy keeps its colour (Okabe–Ito), marker and dash in all of them; w
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -55,8 +55,9 @@ def write_all(run: Run, folder: Path) -> list[Path]:
             written += _save(latencies(rows, styles, f"{layer} · {machine}"), folder / f"latency-{layer}")
         for layer, rows in memory[memory["reason"] == ""].groupby("layer", sort=False):
             written += _save(memories(rows, styles, f"{layer} · {machine}"), folder / f"memory-{layer}")
-        for layer, rows in training.groupby("layer", sort=False) if not training.empty else []:
-            written += _save(curves(rows, styles, f"{layer} · {machine}"), folder / f"training-{layer}")
+        for name, rows in _trainings(training):
+            title = f"{rows['layer'].iloc[0]} · {machine}"
+            written += _save(curves(rows, styles, title), folder / f"training-{name}")
     return written
 
 
@@ -264,6 +265,15 @@ def memories(memory: pd.DataFrame, styles: Styles, title: str) -> Figure:
         ha="left",
     )
     return figure
+
+
+def _trainings(training: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """One frame for each layer × device × dtype, with a name: the layer's, and what sets it apart from the first."""
+    seen: set[str] = set()
+    for key, rows in training.groupby(["layer", "device", "dtype"], sort=False) if not training.empty else []:
+        layer, device, dtype = map(str, key)  # type: ignore[arg-type]
+        yield layer if layer not in seen else f"{layer}-{device}-{dtype}", rows
+        seen.add(layer)
 
 
 def curves(training: pd.DataFrame, styles: Styles, title: str) -> Figure:

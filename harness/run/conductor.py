@@ -155,6 +155,16 @@ def _environment(job: Job, caches: Path) -> dict[str, str]:
     return environment
 
 
+def compile_caches(scratch: Path) -> Path:
+    """Where compilers keep what they have made, from run to run: keyed by source and version, so never stale."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "layerbench"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return scratch / "caches"
+    return folder
+
+
 class Conductor:
     """Owns the journal of a run.
 
@@ -216,7 +226,7 @@ class Conductor:
 
     def _start(self, job: Job, fresh_caches: bool) -> Child:
         self.attempt += 1
-        caches = Path(tempfile.mkdtemp(dir=self._scratch)) if fresh_caches else self._scratch / "caches"
+        caches = Path(tempfile.mkdtemp(dir=self._scratch)) if fresh_caches else compile_caches(self._scratch)
         return Child(job, caches, self._scratch / "workers")
 
     def _listen(self, child: Child) -> Ending | None:

@@ -36,18 +36,17 @@ def check_module(process: Process, cell: Cell, module: str) -> Iterator[ControlR
     """The controls of a module, one process for all of them while it lives; the sound strategy first."""
     device, level, seed = cell.group.device, cell.scope.level, SEED
     with _Desk(process, device, module) as desk:
-        controls: dict[str, Control] = desk.controls
-        in_force = {s.check for s in stages(desk.subject(SOUND), seed, level)}  # type: ignore[arg-type]
+        sound = list(stages(desk.subject(SOUND), seed, level))  # type: ignore[arg-type]
+        in_force = {(s.check, dtype) for s in sound for dtype in ("", s.dtype)}
         if level == "full":
-            in_force.add(PARALLEL.check)
-        for check in dict.fromkeys(c.check for c in controls.values() if c.check in in_force):
+            in_force.add((PARALLEL.check, ""))
+        controls = {n: c for n, c in desk.controls.items() if (c.check, c.dtype) in in_force}
+        for check in dict.fromkeys(c.check for c in controls.values()):
             process.about_to(str(cell.group), "", f"sound strategy: {check}")
             found = desk.caught(SOUND, check, seed, level)
             if found:
                 yield ControlResult(SOUND, 0, device, check, "missed", f"a sound strategy was refused: {found}")
         for name, control in controls.items():
-            if control.check not in in_force:
-                continue
             process.about_to(str(cell.group), "", f"control: {control.what}")
             if control.cuda and device != "cuda":
                 yield ControlResult(name, control.fault, device, control.check, "not_run", "shows on a GPU only")

@@ -20,6 +20,7 @@ class Control:
         fault: its number in the list of known faults; 0 for one that is not on it.
         what: the fault in a few words.
         check: the name of the check that must catch it.
+        dtype: the only dtype in which it is wrong, if it is one.
         dear: whether it takes two processes, so that it runs in ``verify --full`` and the tests only.
         cuda: whether it can show on a GPU only.
     """
@@ -28,6 +29,7 @@ class Control:
     what: str
     check: str
     strategy: Strategy
+    dtype: str = ""
     dear: bool = False
     cuda: bool = False
 

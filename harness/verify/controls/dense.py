@@ -445,7 +445,7 @@ CONTROLS = {
     "patching": Control(43, "patches torch.equal", "values", _plain(_patching)),
     "late": Control(44, "leaves work on a thread", "settled", _plain(_late)),
     "once": Control(48, "once_differentiable", "double_backward", _by_hand(decorate=once_differentiable)),
-    "biased": Control(0, "biased in bfloat16 only", "training", _changed(_biased_when_narrow)),
+    "biased": Control(0, "biased in bfloat16 only", "training", _changed(_biased_when_narrow), "bfloat16"),
 }  # fmt: skip
 
 STRATEGIES = {"sound": _by_hand(), **{name: control.strategy for name, control in CONTROLS.items()}}

@@ -42,7 +42,7 @@ class Group:
 
     def __str__(self) -> str:
         threads = f" {self.threads} threads" if self.device == "cpu" and self.threads > 1 else ""
-        return f"{self.layer} {self.dims} {self.dtype} {self.device}{threads}"
+        return " ".join(filter(None, (self.layer, self.dims, self.dtype, self.device))) + threads
 
 
 @dataclass(frozen=True)

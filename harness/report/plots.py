@@ -271,7 +271,7 @@ def _trainings(training: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """One frame for each layer × device × dtype, with a name: the layer's, and what sets it apart from the first."""
     seen: set[str] = set()
     for key, rows in training.groupby(["layer", "device", "dtype"], sort=False) if not training.empty else []:
-        layer, device, dtype = map(str, key)  # type: ignore[arg-type]
+        layer, device, dtype = map(str, key)
         yield layer if layer not in seen else f"{layer}-{device}-{dtype}", rows
         seen.add(layer)
 

@@ -147,8 +147,9 @@ class _Run:
     def _announce(self, gate_minutes: float, minutes: float) -> None:
         plan, p = self.plan, self.plan.profile
         gates = len(plan.gates)
+        devices = len(plan.devices)
         text = f"plan: gate for {gates} strategies, about {gate_minutes:.0f} min"
-        cells = gates
+        cells = gates + devices * (plan.wanted.scope.whole + bool(plan.together_jobs(frozenset())))
         if self.settings.measure:
             self.reporter.say(f"records: {self.folder / FILE}")
             text += (

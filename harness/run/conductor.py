@@ -252,7 +252,7 @@ class Conductor:
 
     def _show(self, running: dict[int, Child]) -> None:
         at = [child.note for child in running.values()]
-        text = " | ".join(f"{note[0]} · {note[1]} · {note[2]}" for note in at if note)
+        text = " | ".join(" · ".join(filter(None, map(str.strip, note))) for note in at if note)
         self._reporter.now(text or "starting")
 
     def _ended(self, child: Child, how: Ending) -> list[Job]:

@@ -7,7 +7,7 @@ import importlib.util
 from collections.abc import Iterator
 from typing import Any
 
-from harness.records.schema import CaseStatus, ControlResult
+from harness.records.schema import ControlResult
 from harness.run.gate import PARALLEL, describe_failure, failed, in_two_processes
 from harness.run.jobs import Cell
 from harness.run.process import Process
@@ -24,81 +24,89 @@ SEED = 0
 
 
 def check_controls(process: Process, cell: Cell) -> Iterator[Any]:
-    """Every control of the level, and a sound strategy that the same checks must let pass."""
-    for module in MODULES:
-        if module.endswith("kernels") and importlib.util.find_spec("triton") is None:
-            yield ControlResult("kernels", 22, cell.group.device, "guarded", "not_run", "triton is not installed")
-            continue
-        yield from check_module(process, cell, module)
-
-
-def check_module(process: Process, cell: Cell, module: str) -> Iterator[ControlResult | CaseStatus]:
-    """The controls of a module, one process for all of them while it lives; the sound strategy first."""
-    device, level, seed = cell.group.device, cell.scope.level, SEED
-    with _Desk(process, device, module) as desk:
-        sound = list(stages(desk.subject(SOUND), seed, level))  # type: ignore[arg-type]
-        in_force = {(s.check, dtype) for s in sound for dtype in ("", s.dtype)}
-        if level == "full":
-            in_force.add((PARALLEL.check, ""))
-        controls = {n: c for n, c in desk.controls.items() if (c.check, c.dtype) in in_force}
-        for check in dict.fromkeys(c.check for c in controls.values()):
-            process.about_to(str(cell.group), "", f"sound strategy: {check}")
-            found = desk.caught(SOUND, check, seed, level)
-            if found:
-                yield ControlResult(SOUND, 0, device, check, "missed", f"a sound strategy was refused: {found}")
-        for name, control in controls.items():
-            process.about_to(str(cell.group), "", f"control: {control.what}")
-            if control.cuda and device != "cuda":
-                yield ControlResult(name, control.fault, device, control.check, "not_run", "shows on a GPU only")
+    """Every control of the level, and sound strategies that the same checks must let pass."""
+    with _Seats(process, cell.group.device) as seats:
+        for module in MODULES:
+            if module.endswith("kernels") and importlib.util.find_spec("triton") is None:
+                yield ControlResult("kernels", 22, cell.group.device, "guarded", "not_run", "triton is not installed")
                 continue
-            found = desk.caught(name, control.check, seed, level)
-            result = "caught" if found else "missed"
-            yield ControlResult(name, control.fault, device, control.check, result, found)  # type: ignore[arg-type]
+            yield from _check_module(process, cell, _Desk(module, seats))
 
 
-class _Desk:
-    """Subject processes for the controls of a module, started anew when a control has ended one."""
+def _check_module(process: Process, cell: Cell, desk: _Desk) -> Iterator[ControlResult]:
+    """The controls of a module; its sound strategy first."""
+    device, level = cell.group.device, cell.scope.level
+    sound = list(stages(desk.subject(SOUND), SEED, level))  # type: ignore[arg-type]
+    in_force = {(s.check, dtype) for s in sound for dtype in ("", s.dtype)}
+    if level == "full":
+        in_force.add((PARALLEL.check, ""))
+    controls = {n: c for n, c in desk.controls.items() if (c.check, c.dtype) in in_force}
+    for check in dict.fromkeys(c.check for c in controls.values()):
+        process.about_to(str(cell.group), "", f"sound strategy: {check}")
+        found = desk.caught(SOUND, check, level)
+        if found:
+            yield ControlResult(SOUND, 0, device, check, "missed", f"a sound strategy was refused: {found}")
+    for name, control in controls.items():
+        process.about_to(str(cell.group), "", f"control: {control.what}")
+        if control.cuda and device != "cuda":
+            yield ControlResult(name, control.fault, device, control.check, "not_run", "shows on a GPU only")
+            continue
+        found = desk.caught(name, control.check, level)
+        yield ControlResult(name, control.fault, device, control.check, "caught" if found else "missed", found)
 
-    def __init__(self, process: Process, device: str, module: str) -> None:
-        loaded = importlib.import_module(module)
-        self.controls: dict[str, Control] = loaded.CONTROLS
-        self._layer, self._yardstick = loaded.layer, Yardstick(loaded.reference)
-        self._process, self._device, self._module = process, device, module
-        self._open: list[SubjectProcess] = []
 
-    def __enter__(self) -> _Desk:
+class _Seats:
+    """Subject processes for controls, started when wanted, and anew when a control has ended one."""
+
+    def __init__(self, process: Process, device: str) -> None:
+        self.device = device
+        self._sources = process.job.sources
+        self._taken: list[SubjectProcess] = []
+
+    def __enter__(self) -> _Seats:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._close()
+        self.clear()
 
-    def _close(self) -> None:
-        for each in self._open:
+    def clear(self) -> None:
+        """End them all."""
+        for each in self._taken:
             each.__exit__()
-        self._open.clear()
+        self._taken.clear()
 
-    def _subjects(self, count: int) -> list[SubjectProcess]:
-        while len(self._open) < count:
-            sources, device = self._process.job.sources, self._device
-            self._open.append(SubjectProcess(sources, device, interpret=device == "cpu"))
-        return self._open[:count]
+    def take(self, count: int) -> list[SubjectProcess]:
+        """So many processes."""
+        while len(self._taken) < count:
+            self._taken.append(SubjectProcess(self._sources, self.device, interpret=self.device == "cpu"))
+        return self._taken[:count]
+
+
+class _Desk:
+    """The strategies of a module of controls, under test."""
+
+    def __init__(self, module: str, seats: _Seats) -> None:
+        loaded = importlib.import_module(module)
+        self.controls: dict[str, Control] = loaded.CONTROLS
+        self._layer, self._yardstick = loaded.layer, Yardstick(loaded.reference)
+        self._module, self._seats = module, seats
 
     def _remotes(self, name: str, count: int) -> list[Remote]:
-        return [Remote(each, "", name, self._module) for each in self._subjects(count)]
+        return [Remote(each, "", name, self._module) for each in self._seats.take(count)]
 
     def subject(self, name: str) -> Subject:
-        """A strategy of the module, under test."""
+        """A strategy of the module."""
         (remote,) = self._remotes(name, 1)
-        return Subject("control", self._layer, name, remote.claims(), remote, self._yardstick, self._device)
+        return Subject("control", self._layer, name, remote.claims(), remote, self._yardstick, self._seats.device)
 
-    def caught(self, name: str, check: str, seed: int, level: str) -> str:
+    def caught(self, name: str, check: str, level: str) -> str:
         """How a check refused a strategy, in a line; empty where it let it pass."""
         try:
             subject = self.subject(name)
             if check == PARALLEL.check:
-                results = in_two_processes(subject, self._remotes(name, 2), seed)
+                results = in_two_processes(subject, self._remotes(name, 2), SEED)
                 return next((describe_failure(r) for r in results if failed(r)), "")
-            for stage in stages(subject, seed, level):  # type: ignore[arg-type]
+            for stage in stages(subject, SEED, level):  # type: ignore[arg-type]
                 if stage.check == check:
                     for result in stage.run():
                         if failed(result):
@@ -106,6 +114,6 @@ class _Desk:
         except StrategyError as error:
             return f"{error.status}: {error}"
         except SubjectDiedError as error:
-            self._close()
+            self._seats.clear()
             return str(error)
         return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import torch
@@ -11,19 +12,23 @@ from harness.records.schema import Check, Group, Training, dims_of
 from harness.verify import placing, probes, watching, wrapping
 from harness.verify.asking import StrategyError
 from harness.verify.judging import Question, Subject, compare, determinism, look
-from harness.verify.oracle import Pool
+from harness.verify.oracle import DRAWS, Pool
 from harness.verify.probes import WrongAnswerError
 from harness.verify.training import check_training
 
 VALUES = Question("values", probes.gradients)
 REPEATS = 10
+MANY_ELEMENTS, FEW_DRAWS = 2**24, 2
+"""Of so many elements a draw pools enough by itself, and moving eight between processes takes minutes."""
 
 
 def size(subject: Subject, group: Group, seed: int) -> list[Check]:
     """Values at a size that is to be measured, with its number of threads."""
     torch.set_num_threads(group.threads)
     try:
-        return compare(subject, replace(VALUES, options={}), dims_of(group.dims), group.dtype, seed)
+        dims = dims_of(group.dims)
+        most = max(math.prod(o.sizes(dims)) for o in subject.layer.operands.values())
+        return compare(subject, VALUES, dims, group.dtype, seed, DRAWS if most <= MANY_ELEMENTS else FEW_DRAWS)
     finally:
         torch.set_num_threads(1)
 

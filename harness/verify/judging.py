@@ -154,7 +154,7 @@ def compare(subject: Subject, question: Question, dims: Dims, dtype: str, seed: 
     return [
         record(
             name, "ok" if ratio <= 1 else "wrong", error=pools[name].error, bound=pools[name].bound,
-            reference_error=pools[name].reference_error, draws=draws, seed=seed, detail=_element(pools[name], ratio),
+            reference_error=pools[name].reference_error, draws=draws, seed=seed, detail=_remark(pools[name], ratio),
         )
         for name, ratio in ratios.items()
     ]  # fmt: skip
@@ -182,9 +182,12 @@ def _plain(kind: torch.Size | torch.dtype) -> str:
     return str(tuple(kind)) if isinstance(kind, torch.Size) else str(kind)
 
 
-def _element(pool: Pool, ratio: float) -> str:
+def _remark(pool: Pool, ratio: float) -> str:
     worst, index = pool.worst_element()
-    return f"element {index} is {worst:.3g} × its own bound" if worst == ratio and ratio > 1 else ""
+    words = [f"element {index} is {worst:.3g} × its own bound"] if worst == ratio and ratio > 1 else []
+    if pool.ill_conditioned:
+        words.append(f"ill-conditioned: plain autograd itself is off by {pool.ill_conditioned:.0%}")
+    return "; ".join(words)
 
 
 def same_bits(a: Tensor, b: Tensor) -> bool:

@@ -27,6 +27,7 @@ FACTOR = 2.0
 FLOOR_IN_EPS = 4.0
 RETRY_BELOW = 3.0
 DRAWS, FINAL_DRAWS = 8, 64
+ILL_CONDITIONED = 0.1
 FEWEST_ELEMENTS, MOST_ELEMENTS = 64, 2**24
 """Tensors of this many elements are pooled per element too. In smaller ones a wrong element shows in the norm (one of
 64 is an eighth of it, and bfloat16's bound a sixteenth), and a draw's size would rest on few numbers; larger ones would
@@ -79,6 +80,12 @@ class Pool:
     def reference_error(self) -> float:
         """The reference's own distance from the oracle."""
         return _distance(self._sums[1])
+
+    @property
+    def ill_conditioned(self) -> float:
+        """The reference's own relative error, where that leaves it less than a digit; else 0."""
+        share = self.reference_error / math.sqrt(self._sums[2]) if self._sums[2] > 0 else 0.0
+        return share if share > ILL_CONDITIONED else 0.0
 
     @property
     def bound(self) -> float:

@@ -23,7 +23,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from scipy import stats
+from scipy.special import stdtrit
 from torch import Tensor
 
 from harness.layers.drawing import Values
@@ -165,7 +165,7 @@ def equivalence(mine: Curves, reference: Curves, oracle: Curves, target: float) 
         difference = here - there
         rounding = math.sqrt(np.square(there - truth).mean())
         margin = max(MARGIN_IN_SPREADS * there.std(ddof=1), MARGIN_IN_ROUNDING * rounding)
-        reach = stats.t.ppf((1 + CONFIDENCE) / 2, starts - 1) * difference.std(ddof=1) / math.sqrt(starts)
+        reach = float(stdtrit(starts - 1, (1 + CONFIDENCE) / 2)) * difference.std(ddof=1) / math.sqrt(starts)
         mean = abs(difference.mean())
         word = "equivalent" if mean + reach <= margin else "different" if mean - reach > margin else "inconclusive"
         verdicts.append((word, f"{name} differs by {mean:.3g} ± {reach:.2g}, margin {margin:.3g}"))

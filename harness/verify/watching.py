@@ -193,7 +193,7 @@ def settled(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
         stream.synchronize()
         at_once = {n: t.cpu() for n, t in answer.items()}
         torch.cuda.synchronize()
-        return at_once
+        return {n: t.to(mine.cotangent.device) for n, t in at_once.items()}
     instance = build(strategy, dims, mine.parameters)
     output, pullback = vjp(instance, leaves(mine))
     copy = output.detach().clone()

@@ -10,7 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 from harness.layers.spec import Strategy
-from harness.verify.controls import dense
+from harness.verify.controls import dense_layer as dense
 from harness.verify.controls.control import Control, function
 
 BLOCK = 16

@@ -101,6 +101,8 @@ class _Desk:
 
     def caught(self, name: str, check: str, level: str) -> str:
         """How a check refused a strategy, in a line; empty where it let it pass."""
+        if check == "global_state":
+            self._seats.clear()  # what others have changed must not speak for this one
         try:
             subject = self.subject(name)
             if check == PARALLEL.check:

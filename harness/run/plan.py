@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
 from harness.records.schema import (
+    CHECKS,
     DEVICES,
     DTYPES,
     CaseStatus,
@@ -244,7 +245,8 @@ def _checked(
         if layer.layer in chosen and why is not None:
             raise UsageError(f"layer {layer.layer}: its reference {layer.reference!r} cannot be used: {why}")
     valid("device", wanted.devices, DEVICES)
-    valid("dtype", wanted.dtypes, DTYPES)
+    valid("dtype", (*wanted.dtypes, *wanted.scope.dtypes), DTYPES)
+    valid("check", wanted.scope.checks, CHECKS)
     if "cuda" in wanted.devices and not machine.cuda:
         raise UsageError(
             "no CUDA device is available to this torch: use --device cpu, or install a CUDA build of torch"

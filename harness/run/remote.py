@@ -22,8 +22,6 @@ from harness.run.jobs import how_it_ended
 from harness.verify.asking import Claims, StrategyError
 from harness.verify.probes import Answer, Probe, WrongAnswerError
 
-LARGEST_REPLY = 1 << 36
-
 
 class SubjectDiedError(Exception):
     """The subject's process ended, or said something that is no reply; the text says how."""

@@ -18,7 +18,7 @@ from dataclasses import asdict
 from multiprocessing.connection import Connection
 from typing import Any
 
-from harness.run.jobs import DEVICE_LOST
+from harness.run.jobs import DEVICE_LOST, GREETING
 from harness.run.worker import live_and_die_with_the_parent
 
 
@@ -41,6 +41,7 @@ def main() -> None:
             os._exit(0)
         buffer = io.BytesIO()
         torch.save(shelf.reply(request), buffer)
+        connection.send_bytes(GREETING)
         connection.send_bytes(buffer.getvalue())
 
 

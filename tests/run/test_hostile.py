@@ -39,7 +39,7 @@ def _status(run: dict[str, Any], strategy: str) -> tuple[str, str]:
         ("nan_in_training", "wrong", "training: "),
         ("half_only", "unsupported", "does not claim float32"),
         ("wrong_gradient", "wrong", "values: gradient of weight, float64, N=3,D=5, seed 0: error"),
-        ("no_gradient", "runtime_error", "no gradient reached weight"),
+        ("no_gradient", "wrong", "no gradient reached weight"),
         ("wrong_dtype", "wrong", "dtype is torch.float32, not torch.float64"),
         ("out_of_memory", "oom", "can't allocate memory"),
         ("broken_import", "runtime_error", "broken_import.py:5: NameError"),

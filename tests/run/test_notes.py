@@ -17,7 +17,7 @@ class Noted(Child):
 
 
 def _noted(tmp_path: Path, text: bytes, *strategies: str) -> tuple[str, str, str] | None:
-    job = Job((Cell("gate", strategies, GROUP),), (), "cpu", 1, False, 0, 0.0)
+    job = Job((Cell("gate", strategies, GROUP),), (), "cpu", 1, 0, 0.0)
     note = tmp_path / "note"
     note.write_bytes(text.ljust(NOTE_BYTES, b"\0"))
     return Noted(job, note).note
@@ -40,6 +40,6 @@ def test_a_spoilt_note_blames_all_where_it_may_be_any(tmp_path: Path) -> None:
 
 
 def test_all_of_a_group_can_be_left_out() -> None:
-    job = Job((Cell("gate", ("one", "two"), GROUP),), (), "cpu", 1, False, 0, 0.0)
+    job = Job((Cell("gate", ("one", "two"), GROUP),), (), "cpu", 1, 0, 0.0)
     assert not job.without(frozenset(), (GROUP, "")).cells
     assert job.without(frozenset()) == job

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from harness.records.schema import LayerFacts, StrategyFacts
+from harness.run.jobs import Scope
 from harness.run.plan import Plan, make_plan
 from harness.run.wanted import Machine, UsageError, Wanted
 
@@ -87,14 +88,40 @@ def test_without_a_compiler_what_needs_one_is_unsupported_with_the_fix() -> None
 
 
 def test_kernels_are_interpreted_where_they_do_not_run_and_sizes_are_checked_where_they_do() -> None:
-    cpu = {job.cells[0].strategies[0]: job for job in _plan().gates}
+    cpu = {cell.strategies[0]: cell for cell in _plan().gates}
     assert cpu["triton"].interpret
-    assert cpu["triton"].cells[0].sizes == ()
+    assert cpu["triton"].sizes == ()
     assert not cpu["autograd"].interpret
-    assert len(cpu["autograd"].cells[0].sizes) == 5
-    cuda = {j.cells[0].strategies[0]: j for j in _plan(Machine(True, True, 2)).gates}
-    assert cuda["triton"].device == "cuda"
+    assert len(cpu["autograd"].sizes) == 5
+    cuda = {cell.strategies[0]: cell for cell in _plan(Machine(True, True, 2)).gates}
+    assert cuda["triton"].group.device == "cuda"
     assert not cuda["triton"].interpret
+
+
+def test_gates_and_controls_are_dealt_to_processes_and_none_is_lost() -> None:
+    plan = _plan()
+    jobs = plan.gate_jobs(2)
+    names = [cell.name for job in jobs for cell in job.cells]
+    assert len(jobs) == 2
+    assert sorted(names) == sorted([*(c.name for c in plan.gates), "controls cpu"])
+    assert jobs[0].cells[0].strategies == ("autograd",)  # a first word within seconds
+
+
+def test_only_what_passed_is_asked_in_two_processes() -> None:
+    plan = _plan(layers=("one",))
+    (job,) = plan.together_jobs(frozenset({("one on cpu", "compiled")}))
+    (cell,) = job.cells
+    assert cell.strategies == ("one/autograd", "one/triton", "one/narrow")
+    assert cell.interpret
+    assert plan.launch_jobs(1, plan.groups, frozenset())
+
+
+@pytest.mark.parametrize("scope", [Scope("quick"), Scope(checks=("values",)), Scope(dims="N=1,D=1")])
+def test_a_partial_gate_asks_neither_two_processes_nor_where_it_is_partial_the_controls(scope: Scope) -> None:
+    plan = _plan(scope=scope)
+    assert plan.together_jobs(frozenset()) == []
+    controls = any(c.kind == "controls" for job in plan.gate_jobs(2) for c in job.cells)
+    assert controls == scope.whole
 
 
 def test_cuda_is_the_default_where_there_is_one_and_its_backward_is_derived() -> None:
@@ -125,7 +152,8 @@ def test_what_failed_is_left_out_by_layer_and_by_group() -> None:
 
 
 def test_a_job_travels_as_json() -> None:
-    for job in (*_plan().gates, *_plan().launch_jobs(3, _plan().groups, frozenset())):
+    scope = Scope("full", ("values",), ("float32",), "N=1,D=1")
+    for job in (*_plan(scope=scope).gate_jobs(2), *_plan().launch_jobs(3, _plan().groups, frozenset())):
         assert type(job).from_json(job.to_json()) == job
 
 
@@ -136,6 +164,8 @@ def test_a_job_travels_as_json() -> None:
         ({"strategies": ("fast",)}, "unknown strategy 'fast': choose from autograd, compiled, triton"),
         ({"devices": ("tpu",)}, "unknown device 'tpu': choose from cpu, cuda"),
         ({"dtypes": ("float31",)}, "unknown dtype 'float31': choose from float64, float32"),
+        ({"scope": Scope(checks=("value",))}, "unknown check 'value': choose from values, launches"),
+        ({"scope": Scope(dtypes=("half",))}, "unknown dtype 'half'"),
         ({"baseline": "fast"}, "unknown baseline 'fast'"),
         ({"devices": ("cuda",)}, "no CUDA device is available"),
         ({"launches": 0}, "--launches must be at least 1"),

@@ -15,7 +15,7 @@ from harness.records.schema import Group
 
 NOTE_BYTES = 4096
 GREETING = b"layerbench"
-"""Goes before each reply of a subject, so that anything else in its pipe is known at once, whatever length it claims."""
+"""Goes before each reply of a subject: anything else in its pipe is known at once, whatever length it claims."""
 DEVICE_LOST = 70
 """Exit code of a worker whose CUDA context a strategy has destroyed."""
 

@@ -18,7 +18,7 @@ import torch
 
 from harness.layers.drawing import Values
 from harness.layers.spec import Dims
-from harness.run.jobs import how_it_ended
+from harness.run.jobs import GREETING, how_it_ended
 from harness.verify.asking import Claims, StrategyError
 from harness.verify.probes import Answer, Probe, WrongAnswerError
 
@@ -66,9 +66,9 @@ class SubjectProcess:
             SubjectDiedError: none came, or something that is none.
         """
         try:
-            reply: dict[str, Any] = torch.load(
-                io.BytesIO(self._connection.recv_bytes(LARGEST_REPLY)), weights_only=True
-            )
+            if self._connection.recv_bytes(len(GREETING)) != GREETING:
+                raise SubjectDiedError("wrote into the pipe of the harness")
+            reply: dict[str, Any] = torch.load(io.BytesIO(self._connection.recv_bytes()), weights_only=True)
         except EOFError:
             raise SubjectDiedError(self._how()) from None
         except (OSError, RuntimeError, ValueError, pickle.UnpicklingError):

@@ -244,7 +244,7 @@ def func_grad(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answe
 
 
 def per_sample(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
-    """The parameters' gradients for each of several draws of the inputs at once, by ``vmap`` of ``func.grad``."""
+    """All gradients for each of several draws of the inputs at once, by ``vmap`` of ``func.grad``."""
     instance = build(strategy, dims, values[0].parameters)
     parameters = {n: p.detach() for n, p in instance.parameters.items()}
     inputs = {n: torch.stack([v.inputs[n] for v in values]) for n in values[0].inputs}
@@ -254,14 +254,15 @@ def per_sample(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answ
         return product
 
     cotangents = torch.stack([v.cotangent for v in values])
-    found = torch.func.vmap(torch.func.grad(value), (None, 0, 0))(parameters, inputs, cotangents)
-    return {f"per-sample gradient of {n}": found[n] for n in parameters}
+    slopes = torch.func.grad(value, (0, 1))
+    of_parameters, of_inputs = torch.func.vmap(slopes, (None, 0, 0))(parameters, inputs, cotangents)
+    return {f"per-sample gradient of {n}": g for n, g in {**of_inputs, **of_parameters}.items()}
 
 
 def per_sample_in_a_loop(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
     """The truth of ``per_sample``."""
     each = [gradients(strategy, dims, [Values(v.inputs, values[0].parameters, v.cotangent, v.target)]) for v in values]
-    names = values[0].parameters
+    names = [*values[0].inputs, *values[0].parameters]
     return {f"per-sample gradient of {n}": torch.stack([a[f"gradient of {n}"] for a in each]) for n in names}
 
 

@@ -22,6 +22,8 @@ from harness.verify.search import search
 Level = Literal["quick", "standard", "full"]
 LEVELS: tuple[Level, ...] = ("quick", "standard", "full")
 LONG, LONG_INTERPRETED = 2**16 + 1, 2**12 + 1
+MANY_TILES = (577, 97)
+"""Rows, and every other dim: enough for kernels that deal out tiles of 64 in groups of 8."""
 SHAPES = {"quick": 0, "standard": 2, "full": 20}
 FEW_DRAWS = 2  # where a draw is large, or the question is one of shapes
 
@@ -185,6 +187,9 @@ def _shapes(subject: Subject, seed: int, level: Level) -> Iterator[Stage]:
             yield _asked(subject, Question("shapes", probes.gradients), dims, dtype, seed, FEW_DRAWS)
     if not layer.leading:
         return
+    if subject.claims.kernels:
+        dims = {n: MANY_TILES[n != layer.leading] for n in layer.check[0]}
+        yield _asked(subject, Question("shapes", probes.gradients, setting="many tiles"), dims, dtype, seed, 1)
     dims = {**layer.check[0], layer.leading: 0}
     yield _asked(subject, Question("empty", probes.gradients, optional=True), dims, dtype, seed, 1)
     dims = {**layer.check[0], layer.leading: arranging.SPLIT[0] * arranging.SPLIT[1]}

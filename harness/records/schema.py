@@ -16,7 +16,7 @@ PASSES = ("forward", "inference", "backward", "forward_backward", "step")
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 DEVICES = ("cpu", "cuda")
 CHECKS = (
-    "values", "launches", "untouched", "cotangents", "layouts", "updated", "updated_between", "accumulation",
+    "values", "launches", "untouched", "cotangents", "layouts", "magnitudes", "side_by_side", "updated", "updated_between", "accumulation",
     "frozen", "backward_returns", "repeats", "dead_backward", "context", "released", "global_state", "steady_memory",
     "settled", "guarded", "far_apart", "causality", "double_backward", "forward_ad", "func_grad", "per_sample",
     "jacrev", "compile", "autocast", "checkpoint", "copies", "shapes", "empty", "leading_dims", "long",

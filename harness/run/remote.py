@@ -69,7 +69,7 @@ class SubjectProcess:
             if self._connection.recv_bytes(len(GREETING)) != GREETING:
                 raise SubjectDiedError("wrote into the pipe of the harness")
             reply: dict[str, Any] = torch.load(io.BytesIO(self._connection.recv_bytes()), weights_only=True)
-        except EOFError:
+        except (EOFError, ConnectionError):
             raise SubjectDiedError(self._how()) from None
         except (OSError, RuntimeError, ValueError, pickle.UnpicklingError):
             raise SubjectDiedError("wrote into the pipe of the harness") from None

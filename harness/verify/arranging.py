@@ -106,6 +106,22 @@ def positive(values: Values) -> Values:
     return Values(inputs, values.parameters, values.cotangent.abs() / 8, values.target)
 
 
+def with_zeros(values: Values) -> Values:
+    """Inputs in which every other element is 0."""
+
+    def zeroed(t: Tensor) -> Tensor:
+        other = torch.arange(t.numel(), device=t.device).view(t.shape) % 2
+        return t * other.to(t.dtype)
+
+    return _inputs(values, zeroed)
+
+
+def large(values: Values) -> Values:
+    """Inputs 2¹⁰ times as large: what is exponentiated or squared carelessly overflows."""
+    return _inputs(values, lambda t: t * 1024)
+
+
+MAGNITUDES = (with_zeros, large)
 COTANGENTS = (uniform_cotangent, expanded_cotangent, transposed_cotangent, strided_cotangent)
 LAYOUTS = (transposed_inputs, strided_inputs, expanded_inputs, transposed_parameters)
 

@@ -87,15 +87,18 @@ def repeated(strategy: Strategy, dims: Dims, values: Sequence[Values], times: in
 
 
 def accumulated(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
-    """``.backward()`` of two calls into a ``.grad`` that holds something already; hooks must see what is added."""
+    """``.backward()`` of two calls into a ``.grad`` that holds something already; hooks must see what is added.
+
+    Both forwards come before the backwards, as with two losses or shared weights.
+    """
     start, first, second = values
     instance = build(strategy, dims, first.parameters)
     seen: dict[str, list[Tensor]] = {name: [] for name in instance.parameters}
     for name, parameter in instance.parameters.items():
         parameter.grad = start.parameters[name].clone()
         parameter.register_hook(lambda g, name=name: None if g is None else seen[name].append(g.detach().clone()))
-    for each in (first, second):
-        output = instance.call(instance.parameters, leaves(each))
+    outputs = [instance.call(instance.parameters, leaves(each)) for each in (first, second)]
+    for output, each in zip(outputs, (first, second), strict=True):
         if not output.requires_grad:
             raise MissingGradientError("any operand: the output is cut off the tape")
         output.backward(each.cotangent)
@@ -107,6 +110,17 @@ def accumulated(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Ans
         answer[f"accumulated gradient of {name}"] = parameter.grad
         answer[f"sum seen by the hook of {name}"] = seen[name][0] + seen[name][1]
     return answer
+
+
+def side_by_side(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
+    """Two instances in use at a time, with parameters of their own: the first one's answer."""
+    first, second = values
+    one, other = build(strategy, dims, first.parameters), build(strategy, dims, second.parameters)
+    inputs = leaves(first)
+    output, pullback = vjp(one, inputs)
+    _, others = vjp(other, leaves(second))
+    others(second.cotangent)
+    return {"output": output.detach().clone()} | _named([*inputs, *one.parameters], pullback(first.cotangent))
 
 
 def updated(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
@@ -243,27 +257,37 @@ def func_grad(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answe
     return _named(list(operands), [found[n] for n in operands])
 
 
-def per_sample(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
-    """All gradients for each of several draws of the inputs at once, by ``vmap`` of ``func.grad``."""
-    instance = build(strategy, dims, values[0].parameters)
-    parameters = {n: p.detach() for n, p in instance.parameters.items()}
-    inputs = {n: torch.stack([v.inputs[n] for v in values]) for n in values[0].inputs}
+def per_sample(strategy: Strategy, dims: Dims, values: Sequence[Values], ensemble: bool) -> Answer:
+    """Output and gradients for each of several draws of the inputs at once, by ``vmap`` of ``func.grad``.
 
-    def value(p: Tensors, x: Tensors, c: Tensor) -> Tensor:
-        product: Tensor = (instance.pure(p, x) * c).sum()
-        return product
+    Args:
+        ensemble: each draw with parameters of its own, and the draws of an input along its last dim.
+    """
+    instance = build(strategy, dims, values[0].parameters)
+    along = -1 if ensemble else 0
+    inputs = {n: torch.stack([v.inputs[n] for v in values], along) for n in values[0].inputs}
+    parameters = {n: p.detach() for n, p in instance.parameters.items()}
+    if ensemble:
+        parameters = {n: torch.stack([v.parameters[n] for v in values]) for n in parameters}
+
+    def value(p: Tensors, x: Tensors, c: Tensor) -> tuple[Tensor, Tensor]:
+        output = instance.pure(p, x)
+        return (output * c).sum(), output
 
     cotangents = torch.stack([v.cotangent for v in values])
-    slopes = torch.func.grad(value, (0, 1))
-    of_parameters, of_inputs = torch.func.vmap(slopes, (None, 0, 0))(parameters, inputs, cotangents)
-    return {f"per-sample gradient of {n}": g for n, g in {**of_inputs, **of_parameters}.items()}
+    slopes = torch.func.grad(value, (0, 1), has_aux=True)
+    mapped = torch.func.vmap(slopes, (0 if ensemble else None, along, 0))
+    (of_parameters, of_inputs), output = mapped(parameters, inputs, cotangents)
+    found = {f"per-sample gradient of {n}": g for n, g in {**of_inputs, **of_parameters}.items()}
+    return {"per-sample output": output} | found
 
 
-def per_sample_in_a_loop(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
+def per_sample_in_a_loop(strategy: Strategy, dims: Dims, values: Sequence[Values], ensemble: bool) -> Answer:
     """The truth of ``per_sample``."""
-    each = [gradients(strategy, dims, [Values(v.inputs, values[0].parameters, v.cotangent, v.target)]) for v in values]
-    names = [*values[0].inputs, *values[0].parameters]
-    return {f"per-sample gradient of {n}": torch.stack([a[f"gradient of {n}"] for a in each]) for n in names}
+    own = [v.parameters if ensemble else values[0].parameters for v in values]
+    pairs = zip(values, own, strict=True)
+    each = [gradients(strategy, dims, [Values(v.inputs, p, v.cotangent, v.target)]) for v, p in pairs]
+    return {f"per-sample {name}": torch.stack([a[name] for a in each]) for name in each[0]}
 
 
 def jacobian(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:

@@ -10,12 +10,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 
 from harness.layers.drawing import Values
 from harness.layers.spec import Dims, Strategy
 from harness.verify.probes import Answer, WrongAnswerError, gradients
 
+FLAGS = (
+    "allow_tf32", "fp32_precision", "allow_fp16_reduced_precision_reduction", "allow_bf16_reduced_precision_reduction",
+    "allow_fp16_accumulation",
+)  # fmt: skip
 PATCHABLE: tuple[ModuleType, ...] = (
     builtins, time, torch, torch.autograd, torch.func, torch.linalg, torch.nn.functional, torch.random, torch.testing,
 )  # fmt: skip
@@ -40,7 +45,19 @@ def state() -> dict[str, Any]:
         "torch.get_rng_state()": hash(torch.get_rng_state().numpy().tobytes()),
         "torch.initial_seed()": torch.initial_seed(),
         "random.getstate()": hash(random.getstate()),
+        "numpy.random.get_state()": hash(np.random.get_state()[1].tobytes()),  # type: ignore[index, union-attr]
+        "torch.set_flush_denormal()": (torch.tensor([5e-324], dtype=torch.float64) * 1).item(),
     }
+    for holder in (
+        torch.backends.cuda.matmul,
+        torch.backends.cudnn,
+        torch.backends.mkldnn,
+        torch.backends.mkldnn.matmul,
+    ):
+        for name in FLAGS:
+            if hasattr(holder, name):
+                facts[f"torch.backends: {holder}.{name}"] = getattr(holder, name)
+    facts |= {f"torch.Tensor.{n}": id(f) for n, f in vars(torch.Tensor).items() if callable(f) and n[:1] != "_"}
     for module in PATCHABLE:
         facts |= {f"{module.__name__}.{n}": id(f) for n, f in vars(module).items() if callable(f) and n[0] != "_"}
     return facts
@@ -58,7 +75,8 @@ def remember_state() -> None:
 def _by_torch_itself(name: str) -> bool:
     """Whether what now stands under a name is torch's own: dynamo wraps some functions when it is first imported."""
     module, _, attribute = name.rpartition(".")
-    holder = next((m for m in PATCHABLE if m.__name__ == module), None)
+    places: dict[str, Any] = {m.__name__: m for m in PATCHABLE} | {"torch.Tensor": torch.Tensor}
+    holder = places.get(module)
     code = getattr(getattr(holder, attribute, None), "__code__", None)
     return code is not None and Path(code.co_filename).is_relative_to(Path(torch.__file__).parent)
 

@@ -117,6 +117,10 @@ def _use(subject: Subject, seed: int) -> Iterator[Stage]:
         yield _asked(subject, gradients("cotangents", arrange=arrange, setting=_words(arrange)), dims, dtype, seed)
     for arrange in arranging.LAYOUTS[:1] if compiled else arranging.LAYOUTS:
         yield _asked(subject, gradients("layouts", arrange=arrange, setting=_words(arrange)), dims, dtype, seed)
+    for arrange in () if compiled else arranging.MAGNITUDES:
+        yield _asked(subject, gradients("magnitudes", arrange=arrange, setting=_words(arrange)), dims, dtype, seed)
+    pair = Question("side_by_side", probes.side_by_side, probes.gradients_of_the_first, count=2)
+    yield _asked(subject, pair, dims, dtype, seed, FEW_DRAWS)
     updated = Question("updated", probes.updated, probes.gradients_of_the_last, count=2)
     yield _asked(subject, updated, dims, dtype, seed)
     if subject.claims.gradients == "tape":
@@ -162,7 +166,8 @@ def _behaviour(subject: Subject, seed: int) -> Iterator[Stage]:
     """Memory, order, threads, and what a module defines for nothing."""
     dims, dtype = subject.layer.check[0], subject.claims.working_dtype
     tape, compiled = subject.claims.gradients == "tape", "compiler" in subject.claims.needs
-    yield Stage("repeats", "repeats", partial(checks.repeats, subject, dims, dtype, seed))
+    for size in (dims,) if compiled else (dims, subject.layer.check[-1]):
+        yield Stage("repeats", "repeats", partial(checks.repeats, subject, size, dtype, seed))
     yield Stage("dead_backward", "dead backward", partial(checks.dead_backward, subject, dims))
     if tape:
         yield _looked(subject, "context", watching.context, dims, dtype, seed)
@@ -221,7 +226,10 @@ def _transforms(subject: Subject, seed: int, level: Level) -> Iterator[Stage]:
     yield _asked(subject, question("forward_ad", probes.forward_ad, count=2), dims, dtype, seed, FEW_DRAWS)
     yield _asked(subject, question("func_grad", probes.func_grad), dims, dtype, seed, FEW_DRAWS)
     sample = question("per_sample", probes.per_sample, probes.per_sample_in_a_loop, count=3)
-    yield _asked(subject, sample, dims, dtype, seed, FEW_DRAWS)
+    for setting, ensemble in (("shared parameters", False), ("an ensemble", True)):
+        options = {"ensemble": ensemble}
+        mapped = replace(sample, setting=setting, options=options, truth_options=options)
+        yield _asked(subject, mapped, dims, dtype, seed, FEW_DRAWS)
     jacobian = question("jacrev", probes.jacobian, probes.jacobian_by_rows)
     yield _asked(subject, jacobian, dims, dtype, seed, 1)
     backend = "inductor" if level == "full" else "aot_eager"

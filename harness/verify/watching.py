@@ -13,6 +13,7 @@ import time
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -51,6 +52,8 @@ def _tensors(kept: Any) -> Iterator[Tensor]:
     elif isinstance(kept, (list, tuple, set)):
         for value in kept:
             yield from _tensors(value)
+    elif hasattr(kept, "__dict__") and not isinstance(kept, type | ModuleType):
+        yield from _tensors(vars(kept))
 
 
 def context(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
@@ -165,9 +168,12 @@ def steady(strategy: Strategy, dims: Dims, values: Sequence[Values], steps: int 
         step()
         if number in (steps - 1, 2 * steps - 1):
             gc.collect()
-            counts.append(sum(issubclass(type(o), Tensor) for o in gc.get_objects()) + len(saved))
-    if counts[1] - counts[0] >= steps:
-        raise WrongAnswerError("live tensors", f"grew from {counts[0]} to {counts[1]} in {steps} steps")
+            alive = [o for o in gc.get_objects() if issubclass(type(o), Tensor)]
+            counts.append((len(alive) + len(saved), sum(t.numel() for t in alive)))
+            del alive
+    for what, before, after in zip(("live tensors", "elements of live tensors"), *counts, strict=True):
+        if after - before >= steps:
+            raise WrongAnswerError(what, f"grew from {before} to {after} in {steps} steps")
     return {}
 
 

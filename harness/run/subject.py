@@ -52,6 +52,7 @@ class Shelf:
         from harness.layers.discover import scan
 
         self.device = device
+        self._threads = 1
         self._entries = {(e.layer, e.strategy): e for e in scan(sources)}
 
     def find(self, module: str, layer: str, strategy: str) -> tuple[Any, Any]:
@@ -92,8 +93,9 @@ class Shelf:
             return {"claims": asdict(claims_of(strategy))}
         module, name = request["probe"].split(":")
         probe = getattr(importlib.import_module(module), name)
-        before = torch.get_num_threads()
-        torch.set_num_threads(request["threads"])
+        if request["threads"] != self._threads:  # else a strategy's own change is left for the gate to see
+            self._threads = request["threads"]
+            torch.set_num_threads(self._threads)
         try:
             values = [_values(v, self.device) for v in request["values"]]
             found = answer(layer, strategy, probe, request["dims"], values, request["options"])
@@ -106,9 +108,6 @@ class Shelf:
         except Exception as error:  # noqa: BLE001 - moving the tensors may fail too: no memory, a device that is lost
             self._leave_if_the_device_is_lost()
             return {"error": list(status_of(error))}
-        finally:
-            if torch.get_num_threads() == request["threads"]:
-                torch.set_num_threads(before)
 
     def _leave_if_the_device_is_lost(self) -> None:
         import torch

@@ -38,6 +38,7 @@ class Question:
         split: whether ``arrange`` changes shapes: the reference then gets the values as drawn, and answers are
             compared element by element.
         eps: the dtype whose spacing counts, where it is not the case's.
+        may_refuse: whether no answer at all is right too (autograd itself has refused).
         optional: whether a clean error means ``unsupported`` rather than a failure.
     """
 
@@ -49,6 +50,7 @@ class Question:
     arrange: Callable[[Values], Values] = as_given
     split: bool = False
     eps: str = ""
+    may_refuse: bool = False
     optional: bool = False
     setting: str = ""
     options: dict[str, Any] = field(default_factory=dict)
@@ -149,7 +151,8 @@ def compare(subject: Subject, question: Question, dims: Dims, dtype: str, seed: 
         reference, oracle = subject.yardstick.answers(question, dims, dtype, seeds, given)
         try:
             mine = subject.asked.ask(question.probe, dims, [question.arrange(v) for v in drawn], **question.options)
-            _same_kind(mine, reference, arranged[-1], question.split)
+            if mine or not question.may_refuse:
+                _same_kind(mine, reference, arranged[-1], question.split)
         except WrongAnswerError as wrong:
             return [record(wrong.tensor, "wrong", seed=seed + number, detail=str(wrong))]
         except StrategyError as error:
@@ -179,8 +182,6 @@ def compare(subject: Subject, question: Question, dims: Dims, dtype: str, seed: 
 
 def _same_kind(mine: Answer, reference: Answer, given: Values, split: bool) -> None:
     """Shapes and dtypes are the reference's, or where shapes were changed those of what was given."""
-    if not mine:
-        return
     for name, like in reference.items():
         if name not in mine:
             raise WrongAnswerError(name, "is missing from the answer")

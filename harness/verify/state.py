@@ -45,18 +45,11 @@ def state() -> dict[str, Any]:
         "torch.get_rng_state()": hash(torch.get_rng_state().numpy().tobytes()),
         "torch.initial_seed()": torch.initial_seed(),
         "random.getstate()": hash(random.getstate()),
-        "numpy.random.get_state()": hash(np.random.get_state()[1].tobytes()),  # type: ignore[index, union-attr]
+        "numpy.random.get_state()": hash(np.random.get_state()[1].tobytes()),  # type: ignore[index]
         "torch.set_flush_denormal()": (torch.tensor([5e-324], dtype=torch.float64) * 1).item(),
     }
-    for holder in (
-        torch.backends.cuda.matmul,
-        torch.backends.cudnn,
-        torch.backends.mkldnn,
-        torch.backends.mkldnn.matmul,
-    ):
-        for name in FLAGS:
-            if hasattr(holder, name):
-                facts[f"torch.backends: {holder}.{name}"] = getattr(holder, name)
+    for name in FLAGS:
+        facts[f"torch.backends.cuda.matmul.{name}"] = getattr(torch.backends.cuda.matmul, name, None)
     facts |= {f"torch.Tensor.{n}": id(f) for n, f in vars(torch.Tensor).items() if callable(f) and n[:1] != "_"}
     for module in PATCHABLE:
         facts |= {f"{module.__name__}.{n}": id(f) for n, f in vars(module).items() if callable(f) and n[0] != "_"}

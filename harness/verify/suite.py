@@ -124,7 +124,9 @@ def _use(subject: Subject, seed: int) -> Iterator[Stage]:
     updated = Question("updated", probes.updated, probes.gradients_of_the_last, count=2)
     yield _asked(subject, updated, dims, dtype, seed)
     if subject.claims.gradients == "tape":
-        between = Question("updated_between", probes.updated_between, probes.gradients_of_the_first, count=2)
+        between = Question(
+            "updated_between", probes.updated_between, probes.gradients_of_the_first, count=2, may_refuse=True
+        )
         yield _attributed(subject, between, dims, dtype, seed, DRAWS)
         yield _asked(subject, Question("accumulation", probes.accumulated, count=3), dims, dtype, seed)
     else:

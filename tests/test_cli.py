@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.records.store import FILE, read
+from harness.records.store import FILE, Run, read
 from tests.conftest import PACKAGES, ROOT, Cli
 
 
@@ -74,14 +74,11 @@ def test_a_folder_that_cannot_be_made_is_refused(cli: Cli) -> None:
 
 
 def test_without_a_compiler_the_line_says_what_to_install(cli: Cli) -> None:
-    done = cli(
-        "verify", "--layer", "affine", "--strategy", "compiled", "--strategy", "autograd", "--device", "cpu",
-        CXX="no-such-compiler",
-    )  # fmt: skip
+    asked = ("verify", "--check", "values", "--device", "cpu", "--layer", "affine", "--strategy", "compiled")
+    done = cli(*asked, "--strategy", "autograd", CXX="no-such-compiler")
     assert done.returncode == 0
     assert "needs a C++ compiler and none was found: install g++ or set CXX" in done.stdout
-    alone = cli("verify", "--layer", "affine", "--strategy", "compiled", "--device", "cpu", CXX="no-such-compiler")
-    assert alone.returncode == 4
+    assert cli(*asked, CXX="no-such-compiler").returncode == 4
 
 
 def test_a_layer_that_does_not_load_is_a_failure_and_not_an_omission(cli: Cli, tmp_path: Path) -> None:
@@ -91,7 +88,7 @@ def test_a_layer_that_does_not_load_is_a_failure_and_not_an_omission(cli: Cli, t
         target.write_text((PACKAGES / "hostile" / "scale" / f"{name}.py").read_text())
     (tmp_path / "layers" / "bad").mkdir()
     (tmp_path / "layers" / "bad" / "__init__.py").write_text("raise RuntimeError('not today')\n")
-    source = ("--from", tmp_path / "layers", "--device", "cpu")
+    source = ("--from", tmp_path / "layers", "--device", "cpu", "--check", "values")
     alone = cli("verify", *source, "--layer", "bad")
     assert alone.returncode == 2
     assert "layer bad cannot be used: __init__.py:1: RuntimeError: not today" in alone.stderr
@@ -109,71 +106,131 @@ def _scale(out: Path, *more: str) -> list[str]:
     return [sys.executable, "-m", "harness", "bench", "--profile", "quick", *SCALE, "--out", str(out), *more]
 
 
-@pytest.mark.timeout(300)
-def test_ctrl_c_keeps_what_was_finished_says_how_to_go_on_and_resume_runs_nothing_twice(tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    process = subprocess.Popen(_scale(out), cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not (out / FILE).exists():
-        time.sleep(0.05)
-    while time.monotonic() < deadline and "launch 2" not in (out / FILE).read_text():
+def _stopped_at(process: subprocess.Popen[str], out: Path, text: str) -> str:
+    """Interrupt a run once a text is in its records; its error output."""
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline and not ((out / FILE).exists() and text in (out / FILE).read_text()):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130
+    return stderr
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run, int, str]:
+    """A run that is stopped by Ctrl-C in its second launch and then completed: folder, before, exit code, errors."""
+    out = tmp_path_factory.mktemp("interrupted") / "run"
+    process = subprocess.Popen(_scale(out, "--launches", "3"), cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    stderr = _stopped_at(process, out, "launch 2")
+    before = read(out)
+    resumed = subprocess.run(_scale(out, "--resume"), cwd=ROOT, capture_output=True, text=True, timeout=200)
+    assert resumed.returncode == 0, resumed.stderr
+    return out, before, process.returncode, stderr
+
+
+@pytest.mark.timeout(600)
+def test_ctrl_c_keeps_what_was_finished_and_says_how_to_go_on(interrupted: tuple[Path, Run, int, str]) -> None:
+    out, before, code, stderr = interrupted
+    assert code == 130
     assert f"go on with: layerbench bench --resume --out {out}" in stderr
     assert "Traceback" not in stderr
-    before = read(out)
     assert before.done
     assert not before.warnings
 
-    resumed = subprocess.run(_scale(out, "--resume"), cwd=ROOT, capture_output=True, text=True, timeout=200)
-    assert resumed.returncode == 0, resumed.stderr
+
+@pytest.mark.timeout(600)
+def test_resume_runs_nothing_twice(interrupted: tuple[Path, Run, int, str]) -> None:
+    out, before, _, _ = interrupted
     after = read(out)
     cells = [r["cell"] for r in after.of("cell")]
     assert len(cells) == len(set(cells))
-    assert len(after.of("samples")) == 2 * 5 * 3  # passes × launches × (module, baseline, baseline again)
+    assert len(after.of("samples")) == 2 * 3 * 3  # passes × launches × (module, baseline, baseline again)
     assert after.of("cell")[: len(before.of("cell"))] == before.of("cell")
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.xfail(reason="what is checked follows from the profile and is taken for something else asked", strict=True)
+def test_resume_takes_the_words_that_it_gave(cli: Cli, interrupted: tuple[Path, Run, int, str]) -> None:
+    out, _, _, stderr = interrupted
+    (words,) = [line.partition("go on with: layerbench ")[2] for line in stderr.splitlines() if "go on with" in line]
+    done = cli(*words.split())
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.timeout(300)
 def test_kill_9_loses_nothing_and_resume_completes(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    for seconds in (6.0, 9.0, 12.0):
+    for seconds in (6.0, 11.0):
+        more = ["--resume"] if (out / FILE).exists() else ["--launches", "2"]
         process = subprocess.Popen(
-            _scale(out, *(["--resume"] if (out / FILE).exists() else [])), cwd=ROOT, stderr=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
+            _scale(out, *more), cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
         )  # fmt: skip
         time.sleep(seconds)
         process.kill()
         process.wait()
         if (out / FILE).exists():
             read(out)
-    done = subprocess.run(_scale(out, "--resume"), cwd=ROOT, capture_output=True, text=True, timeout=200)
+    more = ["--resume"] if (out / FILE).exists() else ["--launches", "2"]
+    done = subprocess.run(_scale(out, *more), cwd=ROOT, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     cells = [r["cell"] for r in read(out).of("cell")]
     assert len(cells) == len(set(cells))
-    assert len(read(out).of("samples")) == 30
+    assert len(read(out).of("samples")) == 2 * 2 * 3
 
 
-def test_resume_refuses_sources_that_have_changed(cli: Cli, tmp_path: Path) -> None:
-    package = tmp_path / "package" / "scale"
-    package.mkdir(parents=True)
-    for name in ("__init__", "autograd", "module"):
-        (package / f"{name}.py").write_text((PACKAGES / "hostile" / "scale" / f"{name}.py").read_text())
-    options = ("--device", "cpu", "--layer", "scale", "--from", package.parent, "--out", tmp_path / "run")
-    assert cli("bench", "--profile", "quick", "--launches", "1", *options).returncode == 0
-    (package / "module.py").write_text((package / "module.py").read_text() + "\n# changed\n")
-    done = cli("bench", "--resume", *options)
+@pytest.mark.timeout(600)
+def test_resume_refuses_sources_that_have_changed(
+    cli: Cli, interrupted: tuple[Path, Run, int, str], tmp_path: Path
+) -> None:
+    lines = (interrupted[0] / FILE).read_text().splitlines()
+    header = json.loads(lines[0])
+    header["digests"]["scale/module"] = "of another file"
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / FILE).write_text("\n".join([json.dumps(header), *lines[1:]]) + "\n")
+    done = cli(*_scale(tmp_path / "run", "--resume")[3:])
     assert done.returncode == 2
     assert "changed since the run began: scale/module; start a new run instead of --resume" in done.stderr
 
 
 def test_a_budget_ends_the_run_in_time_and_says_what_it_leaves_out(cli: Cli, tmp_path: Path) -> None:
     started = time.monotonic()
-    done = cli("bench", "--profile", "default", *SCALE, "--out", tmp_path / "run", "--budget", "60s", "--json")
+    more = ("--dtype", "float32", "--dtype", "bfloat16", "--budget", "60s", "--json")
+    done = cli("bench", "--profile", "quick", *SCALE, "--out", tmp_path / "run", *more)
     assert time.monotonic() - started < 75
-    assert done.returncode == 0, done.stderr
+    assert done.returncode in (0, 4), done.stderr  # 4 where the machine is so busy that the gate takes it all
     rows = json.loads(done.stdout)["timing"]
-    assert any(r["status"] == "ok" for r in rows)
+    assert any(r["status"] == "ok" for r in rows) == (done.returncode == 0)
     assert all(r["reason"] for r in rows if r["status"] != "ok")
+
+
+VERIFY = ("verify", "--device", "cpu", "--layer", "affine", "--strategy", "library")
+
+
+def test_one_check_in_one_dtype_at_one_size_is_asked_alone(cli: Cli) -> None:
+    done = cli(*VERIFY, "--check", "values", "--dtype", "float32", "--dims", "B=1,I=1,O=1", "--seed", "3", "--json")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    mine = [c for c in answer["checks"] if c["strategy"] == "library"]
+    assert {(c["check"], c["dtype"], c["dims"], c["seed"]) for c in mine} == {("values", "float32", "B=1,I=1,O=1", 3)}
+    assert answer["controls"] == answer["training"] == answer["failures"] == []
+    assert answer["summary"]["checks"] == {"ok": len(answer["checks"])}
+
+
+def test_nothing_that_fits_is_nothing_checked(cli: Cli) -> None:
+    done = cli(*VERIFY, "--check", "causality")
+    assert done.returncode == 4
+    assert "nothing was checked" in done.stderr
+
+
+def test_a_committed_run_is_reported_again(cli: Cli, tmp_path: Path) -> None:
+    """Records of earlier versions lack what was added since."""
+    for number, records in enumerate(sorted((ROOT / "results").rglob(FILE))):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / FILE).write_bytes(records.read_bytes())
+        done = cli("report", folder, "--json")
+        assert done.returncode == 0, done.stderr
+        gate = json.loads(done.stdout)["gate"]
+        assert gate
+        assert {r["result"] for r in gate} <= {"ok", "unsupported", "skipped"}
+        assert (folder / "tables" / "gate.md").exists()

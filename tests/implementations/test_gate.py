@@ -95,7 +95,7 @@ MUTATIONS = [
     ("affine", "triton", "ColumnSum.apply(g) if", "-ColumnSum.apply(g) if", "gradient of bias"),
     ("affine", "triton", "Product.apply(x.T, g) if", "-Product.apply(x.T, g) if", "gradient of weight"),
     ("weighted_sum", "function", "row = g * weight", "row = -g * weight", "gradient of x"),
-    ("weighted_sum", "function", "(g * columns).to", "(-g * columns).to", "gradient of weight"),
+    ("weighted_sum", "function", "g * columns if need_weight", "-g * columns if need_weight", "gradient of weight"),
     ("weighted_sum", "triton", "RepeatRow.apply(g, ctx", "RepeatRow.apply(-g, ctx", "gradient of x"),
 ]
 
@@ -120,11 +120,15 @@ def test_a_flipped_sign_in_any_backward_is_named(cli: Cli, tmp_path: Path) -> No
         assert again in done.stdout
 
 
+CHEATED = "columns = ColumnSum.apply(x if x.dim() == 2 else x.flatten(0, -2))"
+
+
 def test_a_kernel_that_is_declared_and_never_launched_is_found(cli: Cli, tmp_path: Path) -> None:
     source = (ROOT / "implementations" / "weighted_sum" / "triton.py").read_text()
+    assert source.count(CHEATED) == 1
     folder = tmp_path / "cheats" / "weighted_sum"
     folder.mkdir(parents=True)
-    (folder / "cheat.py").write_text(source.replace("    columns = ColumnSum.apply(x)\n", "    columns = x.sum(0)\n"))
+    (folder / "cheat.py").write_text(source.replace(CHEATED, "columns = x.flatten(0, -2).sum(0)"))
     done = cli("verify", "--quick", "--device", "cpu", "--from", tmp_path / "cheats", "--strategy", "cheat")
     assert done.returncode == 1
     assert "column_sum_kernel in forward" in done.stdout

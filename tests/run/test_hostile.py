@@ -82,7 +82,7 @@ def test_no_traceback_reaches_the_user(hostile: dict[str, Any]) -> None:
 
 def test_a_file_that_kills_whoever_imports_it_is_named(cli: Cli, tmp_path: Path) -> None:
     done = cli(
-        "verify", "--device", "cpu", "--layer", "scale", "--from", PACKAGES / "crashing", "--json",
+        "verify", "--check", "values", "--device", "cpu", "--layer", "scale", "--from", PACKAGES / "crashing", "--json",
     )  # fmt: skip
     assert done.returncode == 1
     gate = {r["strategy"]: r for r in json.loads(done.stdout)["gate"]}

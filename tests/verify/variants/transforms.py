@@ -70,15 +70,19 @@ class _MixedUpByVmap(Gate):
         return y.view(rows.shape[1], rows.shape[0], rows.shape[2]), 1
 
 
-class _VmapOverTheFirstDimOnly(Gate):
-    """Right where the mapped dim is the first of the inputs."""
+class _VmapByReshape(Gate):
+    """Right where the mapped dim is the first of the inputs; another one would have to be moved."""
 
     generate_vmap_rule = False
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, x: Tensor, slope: Tensor, shift: Tensor) -> Any:
-        slope, shift = (t if d is None else t[:, None] for t, d in zip((slope, shift), in_dims[1:], strict=True))
-        return _VmapOverTheFirstDimOnly.apply(x, slope, shift), 0
+        if in_dims[0] is not None:
+            x = x.reshape(info.batch_size, *(n for d, n in enumerate(x.shape) if d != in_dims[0] % x.dim()))
+        slope, shift = (
+            t if d is None else t.movedim(d, 0)[:, None] for t, d in zip((slope, shift), in_dims[1:], strict=True)
+        )
+        return _VmapByReshape.apply(x, slope, shift), 0
 
 
 class _VmapWithOneSetOfParameters(Gate):
@@ -168,7 +172,7 @@ CONTROLS = {
 }  # fmt: skip
 
 MORE = {
-    "other_dim": Control(32, "vmap over another dim", "per_sample", by_hand(_VmapOverTheFirstDimOnly)),
+    "other_dim": Control(32, "vmap over another dim", "per_sample", by_hand(_VmapByReshape)),
     "ensemble": Control(32, "vmap over parameters", "per_sample", by_hand(_VmapWithOneSetOfParameters)),
     "thrown_away": Control(
         36, "works for what is frozen and throws it away", "backward_returns",

@@ -303,6 +303,8 @@ def _rows(frame: Any) -> Any:
 
 
 def _exit_by(gate: Any, ran: bool) -> None:
+    if (gate["result"] == "not_run").all():
+        raise fail("nothing was checked", NOTHING_RAN)
     wrong = ~gate["result"].isin(["ok", "unsupported", "skipped"])
     if wrong.any():
         raise typer.Exit(FAILED)

@@ -149,7 +149,6 @@ def test_resume_runs_nothing_twice(interrupted: tuple[Path, Run, int, str]) -> N
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.xfail(reason="what is checked follows from the profile and is taken for something else asked", strict=True)
 def test_resume_takes_the_words_that_it_gave(cli: Cli, interrupted: tuple[Path, Run, int, str]) -> None:
     stderr = interrupted[-1]
     (words,) = [line.partition("go on with: layerbench ")[2] for line in stderr.splitlines() if "go on with" in line]

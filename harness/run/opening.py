@@ -162,7 +162,7 @@ def refuse_what_has_changed(run: Run, described: Described, asked: Wanted) -> No
     before = wanted_before(run)
     for field in dataclasses.fields(Wanted):
         value = getattr(asked, field.name)
-        if value != field.default and value != getattr(before, field.name):
+        if value != getattr(Wanted(), field.name) and value != getattr(before, field.name):
             option = field.name if field.name in ("threads", "launches") else field.name.rstrip("s")
             raise UsageError(f"--resume goes on as the run began: leave out --{option}, or start a new run")
     changed = _differences(header["digests"], described.digests)

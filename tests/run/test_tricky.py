@@ -30,7 +30,7 @@ def _row(verified: dict[str, Any], strategy: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("strategy", "status", "reason"),
     [
-        ("cached_by_address", "wrong", "updated: output"),
+        ("cached_by_address", "wrong", ": output"),
         ("cached_by_shape", "wrong", "values: output"),
         ("right_for_one_probe", "wrong", "updated: output"),
         ("right_once", "wrong", "values: output"),

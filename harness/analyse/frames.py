@@ -269,7 +269,7 @@ def _gate_row(run: Run, found: pd.DataFrame, layer: str, name: str, device: str)
     own = found[(found["layer"] == layer) & (found["strategy"] == name) & (found["device"] == device)]
     worst = float(own["worst"].max()) if len(own) else math.nan
     trained = mine("training")
-    statuses = [r for r in mine("status") if not r["dims"] and r["stage"] in ("plan", "gate", "together")]
+    statuses = [r for r in mine("status") if not r["dims"] and r["stage"] in ("plan", "gate")]
     scope = run.of("run")[0]["wanted"].get("scope", {})
     partial = any(scope.get(k) for k in ("checks", "dtypes", "dims"))
     result = statuses[0]["status"] if statuses else "ok" if trained or (partial and mine("check")) else "not_run"

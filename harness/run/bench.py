@@ -126,7 +126,6 @@ class _Run:
         self._announce(gate_minutes, minutes if self.settings.measure else 0.0)
         try:
             self.conductor.run(self.plan.gate_jobs(parallel), parallel)
-            self.conductor.run(self.plan.together_jobs(self._failures()))
             if self.controls["caught"] or self.controls["missed"]:
                 self.reporter.say(
                     f"controls: {self.controls['caught']} of {self._controls_run()} planted faults caught"
@@ -149,7 +148,7 @@ class _Run:
         gates = len(plan.gates)
         devices = len(plan.devices)
         text = f"plan: gate for {gates} strategies, about {gate_minutes:.0f} min"
-        cells = gates + devices * (plan.wanted.scope.whole + bool(plan.together_jobs(frozenset())))
+        cells = gates + devices * plan.wanted.scope.whole
         if self.settings.measure:
             self.reporter.say(f"records: {self.folder / FILE}")
             text += (

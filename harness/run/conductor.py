@@ -289,7 +289,7 @@ class Conductor:
     def _blame(self, cell: Cell, strategy: str, status: Status, reason: str) -> None:
         g = cell.group
         layer = g.layer
-        if cell.kind in ("describe", "together"):
+        if cell.kind == "describe":
             layer, _, strategy = strategy.partition("/")
         threads = g.threads if g.dims else 0
         found = CaseStatus(layer, strategy, status, reason, cell.kind, g.dims, g.dtype, g.device, threads)

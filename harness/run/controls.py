@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import Any
 
 from harness.records.schema import ControlResult
@@ -41,18 +41,20 @@ def _check_module(process: Process, cell: Cell, desk: _Desk) -> Iterator[Control
     if level == "full":
         in_force.add((PARALLEL.check, ""))
     controls = {n: c for n, c in desk.controls.items() if (c.check, c.dtype) in in_force}
-    for check in dict.fromkeys(c.check for c in controls.values()):
+    checks = dict.fromkeys(c.check for c in controls.values())
+    for check in sorted(checks, key=lambda check: check != "global_state"):  # while processes are clean
+        mine = {n: c for n, c in controls.items() if c.check == check}
         process.about_to(str(cell.group), "", f"sound strategy: {check}")
-        found = desk.caught(SOUND, check, level)
+        found = desk.caught(SOUND, check, level, {c.dtype for c in mine.values()})
         if found:
             yield ControlResult(SOUND, 0, device, check, "missed", f"a sound strategy was refused: {found}")
-    for name, control in controls.items():
-        process.about_to(str(cell.group), "", f"control: {control.what}")
-        if control.cuda and device != "cuda":
-            yield ControlResult(name, control.fault, device, control.check, "not_run", "shows on a GPU only")
-            continue
-        found = desk.caught(name, control.check, level)
-        yield ControlResult(name, control.fault, device, control.check, "caught" if found else "missed", found)
+        for name, control in mine.items():
+            process.about_to(str(cell.group), "", f"control: {control.what}")
+            if control.cuda and device != "cuda":
+                yield ControlResult(name, control.fault, device, check, "not_run", "shows on a GPU only")
+                continue
+            found = desk.caught(name, check, level, {control.dtype})
+            yield ControlResult(name, control.fault, device, check, "caught" if found else "missed", found)
 
 
 class _Seats:
@@ -99,8 +101,8 @@ class _Desk:
         (remote,) = self._remotes(name, 1)
         return Subject("control", self._layer, name, remote.claims(), remote, self._yardstick, self._seats.device)
 
-    def caught(self, name: str, check: str, level: str) -> str:
-        """How a check refused a strategy, in a line; empty where it let it pass."""
+    def caught(self, name: str, check: str, level: str, dtypes: Set[str]) -> str:
+        """How a check refused a strategy in some dtypes ("": in any), in a line; empty where it let it pass."""
         if check == "global_state":
             self._seats.clear()  # what others have changed must not speak for this one
         try:
@@ -109,7 +111,7 @@ class _Desk:
                 results = in_two_processes(subject, self._remotes(name, 2), SEED)
                 return next((describe_failure(r) for r in results if failed(r)), "")
             for stage in stages(subject, SEED, level):  # type: ignore[arg-type]
-                if stage.check == check:
+                if stage.check == check and ("" in dtypes or stage.dtype in dtypes):
                     for result in stage.run():
                         if failed(result):
                             return describe_failure(result)

@@ -1,6 +1,6 @@
 """The cells of the gate: the judge's side, which never imports a strategy but the layer's reference.
 
-``gate`` checks one strategy in a process of its own, ``together`` what takes two processes, for all that passed.
+A strategy is checked in a process of its own; what takes two, in that one and in the job's second.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from harness.layers.drawing import Values
 from harness.layers.spec import Dims
 from harness.records.schema import CaseStatus, Check, Status, Training
-from harness.run.jobs import Cell
+from harness.run.jobs import Cell, Scope
 from harness.run.process import Process
 from harness.run.remote import Remote, SubjectDiedError, SubjectProcess
 from harness.verify.asking import StrategyError
@@ -62,6 +62,14 @@ def gate(process: Process, cell: Cell) -> Iterator[Any]:
                     wrong = status("wrong", describe_failure(bad[0]))
                 if bad and stage.check in FATAL:
                     break
+            if wrong is None and _two_wanted(cell.scope):
+                text = "in two processes"
+                process.about_to(str(cell.group), strategy_name, text)
+                results = _in_a_fresh_one_too(process, subject, other, cell.interpret)
+                yield from results
+                bad = [r for r in results if failed(r)]
+                if bad:
+                    wrong = status("wrong", describe_failure(bad[0]))
         except StrategyError as error:
             wrong = wrong or status(error.status, f"{text}: {error}")
         except SubjectDiedError as error:
@@ -78,6 +86,10 @@ def wanted(subject: Subject, process: Process, cell: Cell) -> Iterator[Stage]:
         dtype = not scope.dtypes or stage.dtype in ("", *scope.dtypes)
         if chosen and dtype and (not scope.dims or stage.dims in ("", scope.dims)):
             yield stage
+
+
+def _two_wanted(scope: Scope) -> bool:
+    return scope.level != "quick" and (scope.whole or bool({*scope.checks} & {"fresh_process", PARALLEL.check}))
 
 
 def _subject(process: Process, remote: Remote, device: str, interpret: bool) -> Subject:
@@ -114,39 +126,19 @@ def describe_failure(result: Check | Training) -> str:
 PARALLEL = Question("data_parallel", data_parallel, mean_of_both, count=2, optional=True)
 
 
-def together(process: Process, cell: Cell) -> Iterator[Any]:
-    """What takes two processes: the same bits in a fresh one, and data-parallel training."""
-    names = list(cell.strategies)
-    while names:
-        with (
-            SubjectProcess(process.job.sources, process.job.device, cell.interpret) as first,
-            SubjectProcess(process.job.sources, process.job.device, cell.interpret) as second,
-        ):
-            while names:
-                layer, _, strategy = names[0].partition("/")
-                names.pop(0)
-                process.about_to(str(cell.group), f"{layer}/{strategy}", "in two processes")
-                pair = (Remote(first, layer, strategy), Remote(second, layer, strategy))
-                try:
-                    subject = _subject(process, pair[0], process.job.device, cell.interpret)
-                    results = [*_fresh(subject, pair, process.job.seed)]
-                    results += in_two_processes(subject, pair, process.job.seed)
-                except StrategyError as error:
-                    yield CaseStatus(layer, strategy, error.status, str(error), "gate", device=process.job.device)
-                    continue
-                except SubjectDiedError as error:
-                    reason = f"{error} in: two processes"
-                    yield CaseStatus(layer, strategy, "crashed", reason, "gate", device=process.job.device)
-                    break
-                yield from results
-                bad = [r for r in results if failed(r)]
-                if bad:
-                    reason = describe_failure(bad[0])
-                    yield CaseStatus(layer, strategy, "wrong", reason, "gate", device=process.job.device)
+def _in_a_fresh_one_too(process: Process, subject: Subject, other: SubjectProcess, interpret: bool) -> list[Check]:
+    """What takes two processes, in the strategy's own and in one that has never met it."""
+    with process.second(interpret) as second:
+        pair = tuple(Remote(each, subject.layer_name, subject.strategy_name) for each in (other, second))
+        if "compiler" in subject.claims.needs:
+            other.forget()
+            second.forget()
+        found = [*_fresh(subject, pair, process.job.seed)]
+        return found + in_two_processes(subject, pair, process.job.seed)
 
 
-def _fresh(subject: Subject, pair: tuple[Remote, Remote], seed: int) -> Iterator[Check]:
-    """Whether two processes that have never met give the same bits; a class, not a judgement."""
+def _fresh(subject: Subject, pair: Sequence[Remote], seed: int) -> Iterator[Check]:
+    """Whether two processes give the same bits; a class, not a judgement."""
     dims, dtype = subject.layer.check[0], subject.claims.working_dtype
     values = [subject.draw(dims, dtype, seed)]
     one, two = (each.ask(gradients, dims, values) for each in pair)

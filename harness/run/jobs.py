@@ -48,7 +48,7 @@ def read_note(text: bytes) -> tuple[str, str, str] | None:
     return group, strategy, what
 
 
-Kind = Literal["describe", "gate", "controls", "together", "memory", "time", "first_call"]
+Kind = Literal["describe", "gate", "controls", "memory", "time", "first_call"]
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,7 @@ class Cell:
     """A unit of work that is done or not done.
 
     Attributes:
-        strategies: those concerned; as ``layer/strategy`` in a ``describe`` cell, where they are not to be imported,
-            and in a ``together`` cell.
+        strategies: those concerned; as ``layer/strategy`` in a ``describe`` cell, where they are not to be imported.
         group: what is measured; in a ``gate`` cell a group without dims.
         sizes: in a ``gate`` cell, the groups whose sizes are checked beside the layer's own check sizes.
         baseline: the strategy that is also timed against itself.
@@ -109,7 +108,7 @@ class Cell:
                 return "describe"
             case "gate":
                 return f"gate {self.group.layer}/{self.strategies[0]} {self.group.device}"
-            case "controls" | "together":
+            case "controls":
                 return f"{self.kind} {self.group.device}"
             case "memory":
                 return f"memory {self.group}"

@@ -78,23 +78,6 @@ class Plan:
             jobs += [self._job(sorted(hand, key=self._gate_rank)) for hand in hands if hand]
         return jobs
 
-    def together_jobs(self, failed: Failures) -> list[Job]:
-        """What takes two processes, for all strategies that passed."""
-        if self.wanted.scope.level == "quick" or not self.wanted.scope.whole:
-            return []
-        jobs = []
-        for device in self.devices:
-            cells = [c for c in self.gates if c.group.device == device]
-            passed = tuple(
-                f"{c.group.layer}/{c.strategies[0]}"
-                for c in cells
-                if (gate_scope(c.group.layer, device), c.strategies[0]) not in failed
-            )
-            group, interpret = Group("", "", "", device, 1), any(c.interpret for c in cells)
-            if passed:
-                jobs.append(self._job([Cell("together", passed, group, interpret=interpret, scope=self.wanted.scope)]))
-        return jobs
-
     def _gate_rank(self, cell: Cell) -> int:
         """Baselines first, which take seconds, so that a first figure is on the screen at once."""
         return 0 if cell.strategies == (self.baselines.get(cell.group.layer, ""),) else 1
@@ -102,7 +85,7 @@ class Plan:
     def _gate_seconds(self, cell: Cell) -> float:
         """What such cells took on a 2-core machine."""
         if cell.kind == "controls":
-            return 20.0
+            return 15.0
         compiled = "compiler" in self.facts[cell.group.layer, cell.strategies[0]].needs
         quick = self.wanted.scope.level == "quick"
         if compiled or cell.interpret:
@@ -191,7 +174,8 @@ def make_plan(
     by_layer = {
         layer.layer: [
             s for s in strategies
-            if s.layer == layer.layer and s.strategy in {*wanted.strategies, baselines[layer.layer]}
+            if s.layer == layer.layer
+            and (s.strategy in wanted.strategies or (wanted.measure and s.strategy == baselines[layer.layer]))
         ]
         for layer in chosen
     }  # fmt: skip

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,6 +16,7 @@ from harness.layers.discover import Entry, Loaded, load, scan
 from harness.layers.spec import Layer, Strategy
 from harness.records.schema import as_record
 from harness.run.jobs import DEVICE_LOST, NOTE_BYTES, Cell, Job, note_bytes
+from harness.run.remote import SubjectProcess
 from harness.verify.judging import Yardstick
 
 
@@ -33,6 +35,7 @@ class Process:
         self.entries: dict[tuple[str, str | None], Entry] = {(e.layer, e.strategy): e for e in scan(job.sources)}
         self._loaded: dict[tuple[str, str | None], Loaded] = {}
         self._yardsticks: dict[str, Yardstick] = {}
+        self._seconds: dict[bool, SubjectProcess] = {}
 
     def about_to(self, group: str, strategy: str, what: str) -> None:
         """Write down what comes next."""
@@ -64,6 +67,19 @@ class Process:
         if name not in self._yardsticks:
             self._yardsticks[name] = Yardstick(self.strategy(name, self.layer(name).reference))
         return self._yardsticks[name]
+
+    @contextlib.contextmanager
+    def second(self, interpret: bool) -> Iterator[SubjectProcess]:
+        """A fresh process beside that of the strategy under test; kept for the next one if all went well."""
+        second = self._seconds.pop(interpret, None) or SubjectProcess(
+            self.job.sources, self.job.device, interpret, fresh=True
+        )
+        try:
+            yield second
+        except BaseException:
+            second.__exit__()
+            raise
+        self._seconds[interpret] = second
 
     def strategy(self, layer: str, name: str) -> Strategy:
         """A strategy that is known to load."""

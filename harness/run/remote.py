@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
-import json
-import os
+import multiprocessing
 import pickle
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing import Pipe
@@ -18,9 +14,15 @@ import torch
 
 from harness.layers.drawing import Values
 from harness.layers.spec import Dims
+from harness.run import subject
 from harness.run.jobs import GREETING, how_it_ended
 from harness.verify.asking import Claims, StrategyError
 from harness.verify.probes import Answer, Probe, WrongAnswerError
+
+
+_FRESH = multiprocessing.get_context("spawn")
+_FORKED = multiprocessing.get_context("forkserver")
+_FORKED.set_forkserver_preload(["harness.run.template"])
 
 
 class SubjectDiedError(Exception):
@@ -30,16 +32,12 @@ class SubjectDiedError(Exception):
 class SubjectProcess:
     """A process that answers for the strategies of some sources (see subject.py)."""
 
-    def __init__(self, sources: tuple[str, ...], device: str, interpret: bool) -> None:
+    def __init__(self, sources: tuple[str, ...], device: str, interpret: bool, fresh: bool = False) -> None:
+        """Start it; a ``fresh`` one shares no page of memory, no hash seed and no layout of addresses with others."""
+        context = _FRESH if fresh else _FORKED
         self._connection, theirs = Pipe()
-        environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
-        if interpret:
-            environment["TRITON_INTERPRET"] = "1"
-        serve = json.dumps({"sources": sources, "device": device})
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "harness.run.subject", str(theirs.fileno()), serve],
-            stdin=subprocess.DEVNULL, env=environment, pass_fds=(theirs.fileno(),),
-        )  # fmt: skip
+        self._process = context.Process(target=subject.main, args=(theirs, sources, device, interpret), daemon=True)
+        self._process.start()
         theirs.close()
 
     def __enter__(self) -> SubjectProcess:
@@ -48,7 +46,7 @@ class SubjectProcess:
     def __exit__(self, *_: object) -> None:
         self._connection.close()
         self._process.kill()
-        self._process.wait()
+        self._process.join()
 
     def send(self, request: dict[str, Any]) -> None:
         """Send a request; its reply must be fetched before the next."""
@@ -78,9 +76,8 @@ class SubjectProcess:
         return reply
 
     def _how(self) -> str:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(5)
-        return how_it_ended(self._process.poll())
+        self._process.join(5)
+        return how_it_ended(self._process.exitcode)
 
     def forget(self) -> None:
         """Drop what torch.compile has made, so that no graph of one case serves another."""

@@ -4,15 +4,16 @@ It holds nothing that a strategy could spoil to its advantage: values come with 
 tensors, and the comparing is done on the other side. A strategy may patch torch, the clock or this very file; all that
 it can change is its own answers.
 
-Arguments: the file descriptor of the connection, and what to serve as JSON.
+A subject is forked from a process that has only imported torch (template.py), which takes milliseconds, or where it
+must share nothing with another, spawned.
 """
 
 from __future__ import annotations
 
 import importlib
 import io
-import json
 import os
+import resource
 import sys
 from dataclasses import asdict
 from multiprocessing.connection import Connection
@@ -22,18 +23,24 @@ from harness.run.jobs import DEVICE_LOST, GREETING
 from harness.run.worker import live_and_die_with_the_parent
 
 
-def main() -> None:
-    """Answer requests until the connection closes."""
-    connection = Connection(int(sys.argv[1]))
-    serve = json.loads(sys.argv[2])
+def main(connection: Connection, sources: tuple[str, ...], device: str, interpret: bool) -> None:
+    """Answer requests until the connection closes.
+
+    Args:
+        interpret: whether Triton kernels run in its interpreter.
+    """
     live_and_die_with_the_parent()
+    _keep_only(connection.fileno())
+    os.environ.pop("TRITON_INTERPRET", None)
+    if interpret:
+        os.environ["TRITON_INTERPRET"] = "1"
     import torch
 
     from harness.verify.state import remember_state
 
     torch.set_num_threads(1)
     remember_state()
-    shelf = Shelf(tuple(serve["sources"]), serve["device"])
+    shelf = Shelf(sources, device)
     while True:
         try:
             request = torch.load(io.BytesIO(connection.recv_bytes()), weights_only=True)
@@ -43,6 +50,12 @@ def main() -> None:
         torch.save(shelf.reply(request), buffer)
         connection.send_bytes(GREETING)
         connection.send_bytes(buffer.getvalue())
+
+
+def _keep_only(descriptor: int) -> None:
+    """Close multiprocessing's own pipes: a strategy that writes into every descriptor must not reach the fork server."""
+    os.closerange(3, descriptor)
+    os.closerange(descriptor + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
 
 class Shelf:
@@ -128,7 +141,3 @@ def _values(parts: dict[str, Any], device: str) -> Any:
         parts["cotangent"].to(device),
         parts["target"].to(device),
     )
-
-
-if __name__ == "__main__":
-    main()

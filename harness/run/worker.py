@@ -64,7 +64,7 @@ def work(job: Job, out: IO[str], note: Path) -> None:
 
     from harness.run.controls import check_controls
     from harness.run.describe import describe
-    from harness.run.gate import gate, together
+    from harness.run.gate import gate
     from harness.run.measuring import first_call, measure_memory, time_group
     from harness.run.process import Process
 
@@ -72,7 +72,6 @@ def work(job: Job, out: IO[str], note: Path) -> None:
         "describe": describe,
         "gate": gate,
         "controls": check_controls,
-        "together": together,
         "memory": measure_memory,
         "first_call": first_call,
     }

@@ -1,6 +1,7 @@
 """The mutants are what they should be, and the gate catches a dozen of them; ``python -m tests.mutation`` runs all."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from tests.mutation.targets import files, targets
 from tests.mutation.verdicts import excerpt, proofs
 
 FILES = files()
+found_in = cache(mutants)
 
 SOME = {
     "affine/function.py": [
@@ -40,7 +42,7 @@ def _names(path: Path) -> str:
 @pytest.mark.parametrize("path", FILES, ids=_names)
 def test_mutants_compile_and_differ(path: Path) -> None:
     original = ast.dump(ast.parse(path.read_text()))
-    found = mutants(path)
+    found = found_in(path)
     dumps = {ast.dump(ast.parse(m.source)) for m in found}
     assert len(found) > 30
     assert len(dumps) == len(found)
@@ -56,7 +58,7 @@ def test_backwards_in_and_out_of_the_tape_are_found() -> None:
 
 
 def test_every_proof_is_of_a_mutant() -> None:
-    keys = {m.key for path in FILES for m in mutants(path)}
+    keys = {m.key for path in FILES for m in found_in(path)}
     stale = set(proofs()) - keys
     assert not stale, f"these lines have changed, so their proofs must be thought over: {stale}"
 
@@ -76,7 +78,7 @@ def _the(found: list[Mutant], function: str, before: str, after: str) -> Mutant:
 
 @pytest.mark.parametrize("path", [p for p in FILES if _names(p) in SOME], ids=_names)
 def test_the_gate_catches_mutants(path: Path) -> None:
-    found = mutants(path)
+    found = found_in(path)
     chosen = [_the(found, *line) for line in SOME[_names(path)]]
     ended = {fate.number: fate for fate in fates(path, chosen, workers=2, rehearse=False)}
     assert len(ended) == len(chosen)

@@ -98,6 +98,11 @@ def test_kernels_are_interpreted_where_they_do_not_run_and_sizes_are_checked_whe
     assert not cuda["triton"].interpret
 
 
+def test_the_gate_alone_leaves_out_a_baseline_that_was_not_asked_for() -> None:
+    assert {c.strategies[0] for c in _plan(strategies=("compiled",), measure=False).gates} == {"compiled"}
+    assert {c.strategies[0] for c in _plan(strategies=("compiled",)).gates} == {"compiled", "autograd"}
+
+
 def test_gates_and_controls_are_dealt_to_processes_and_none_is_lost() -> None:
     plan = _plan()
     jobs = plan.gate_jobs(2)
@@ -107,19 +112,9 @@ def test_gates_and_controls_are_dealt_to_processes_and_none_is_lost() -> None:
     assert jobs[0].cells[0].strategies == ("autograd",)  # a first word within seconds
 
 
-def test_only_what_passed_is_asked_in_two_processes() -> None:
-    plan = _plan(layers=("one",))
-    (job,) = plan.together_jobs(frozenset({("one on cpu", "compiled")}))
-    (cell,) = job.cells
-    assert cell.strategies == ("one/autograd", "one/triton", "one/narrow")
-    assert cell.interpret
-    assert plan.launch_jobs(1, plan.groups, frozenset())
-
-
 @pytest.mark.parametrize("scope", [Scope("quick"), Scope(checks=("values",)), Scope(dims="N=1,D=1")])
-def test_a_partial_gate_asks_neither_two_processes_nor_where_it_is_partial_the_controls(scope: Scope) -> None:
+def test_the_controls_run_where_the_gate_is_whole(scope: Scope) -> None:
     plan = _plan(scope=scope)
-    assert plan.together_jobs(frozenset()) == []
     controls = any(c.kind == "controls" for job in plan.gate_jobs(2) for c in job.cells)
     assert controls == scope.whole
 

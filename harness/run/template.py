@@ -1,0 +1,10 @@
+"""What the process that subjects are forked from has imported: torch and the checks, and nothing that it starts.
+
+multiprocessing imports this module in its fork server. The server is killed with the worker, and its subjects with it.
+"""
+
+from harness.run.worker import live_and_die_with_the_parent
+
+live_and_die_with_the_parent()
+
+import harness.verify.suite  # noqa: E402, F401 - late, so that a server whose worker is killed at once dies too

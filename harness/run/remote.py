@@ -19,7 +19,6 @@ from harness.run.jobs import GREETING, how_it_ended
 from harness.verify.asking import Claims, StrategyError
 from harness.verify.probes import Answer, Probe, WrongAnswerError
 
-
 _FRESH = multiprocessing.get_context("spawn")
 _FORKED = multiprocessing.get_context("forkserver")
 _FORKED.set_forkserver_preload(["harness.run.template"])

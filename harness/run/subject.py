@@ -53,7 +53,7 @@ def main(connection: Connection, sources: tuple[str, ...], device: str, interpre
 
 
 def _keep_only(descriptor: int) -> None:
-    """Close multiprocessing's own pipes: a strategy that writes into every descriptor must not reach the fork server."""
+    """Close multiprocessing's own pipes: a strategy that writes into every descriptor must not reach its server."""
     os.closerange(3, descriptor)
     os.closerange(descriptor + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 

@@ -1,0 +1,132 @@
+"""Commands that measure, and make tables and plots of what was measured: ``bench``, ``report``."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from harness.cli.app import FAILED, NOTHING_RAN, app, as_rows, clear_errors, fail, how_to_resume, sources
+from harness.cli.options import (
+    Devices,
+    Dtypes,
+    From,
+    Json,
+    Layers,
+    Out,
+    ProfileName,
+    ProfileOption,
+    Seed,
+    Strategies,
+    Threads,
+    Timeout,
+)
+
+
+@app.command(epilog="Example: layerbench bench --profile quick --layer affine --out /tmp/run")
+def bench(
+    profile: ProfileOption = ProfileName.default,
+    layer: Layers = None,
+    strategy: Strategies = None,
+    device: Devices = None,
+    dtype: Dtypes = None,
+    threads: Threads = None,
+    baseline: Annotated[
+        str, typer.Option(help="The strategy that the others are compared with. Default: the layer's reference.")
+    ] = "",
+    launches: Annotated[int | None, typer.Option(help="Fresh processes per group. Default: the profile's.")] = None,
+    more: From = None,
+    out: Out = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    budget: Annotated[str | None, typer.Option(help="End cleanly within this time, such as 8m or 90s.")] = None,
+    seed: Seed = 0,
+    timeout: Timeout = 180,
+    as_json: Json = False,
+) -> None:
+    """Check, then measure, then write tables and plots. Exit code 0 when the measuring is done and the gate passed."""
+    from harness.run.bench import Settings, execute
+    from harness.run.jobs import Scope
+    from harness.run.wanted import Wanted
+
+    if resume and out is None:
+        raise fail("--resume needs --out FOLDER, the run to go on with")
+    chosen = (tuple(layer or ()), tuple(strategy or ()), tuple(device or ()), tuple(dtype or ()), tuple(threads or ()))
+    scope = Scope({"quick": "quick", "default": "standard", "full": "full"}[profile.value])
+    wanted = Wanted(profile.value, *chosen, baseline, launches, seed, scope)
+    where: list[Path] = [out] if out else []
+
+    def label(environment: dict[str, Any], profile: str) -> Path:
+        where.append(_free_folder(environment, profile))
+        return where[0]
+
+    with how_to_resume(where, more), clear_errors():
+        settings = Settings(sources(more), out, resume, _seconds(budget), timeout)
+        outcome = execute(wanted, settings, label)
+        measured = _report(outcome.folder, as_json)
+    if outcome.missed:
+        raise fail(f"the gate is blind: {outcome.missed} planted faults went through, so nothing was measured", FAILED)
+    if not measured:
+        raise fail("nothing was measured", FAILED if outcome.failures else NOTHING_RAN)
+    if outcome.failures:
+        raise typer.Exit(FAILED)
+
+
+@app.command(epilog="Example: layerbench report results/amd-epyc-2-cores/2026-11-22-default")
+def report(run: Annotated[Path, typer.Argument(help="The folder of a run.")], as_json: Json = False) -> None:
+    """Make the tables and plots of a run again, from its records alone."""
+    with clear_errors():
+        _report(run, as_json)
+
+
+def _report(folder: Path, as_json: bool) -> int:
+    """Tables, plots, and the verdicts on the terminal; the number of measured cases."""
+    from harness.analyse import frames
+    from harness.records.store import StoreError, read
+    from harness.report import plots, tables
+
+    run = read(folder)
+    for warning in run.warnings:
+        typer.echo(f"layerbench: {warning}", err=True)
+    try:
+        tables.write_all(run, folder / "tables")
+        plots.write_all(run, folder / "plots")
+    except OSError as error:
+        raise StoreError(f"cannot write to {folder}: {error.strerror}") from None
+    timing = frames.timing(run)
+    if as_json:
+        answer = {
+            "folder": str(folder),
+            "timing": as_rows(timing.drop(columns="order")),
+            "gate": as_rows(frames.gate(run)),
+        }
+        typer.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+    else:
+        for name, rows in timing.groupby("layer", sort=False):
+            typer.echo(f"\n{name}\n{tables.main(rows).to_markdown(index=False, disable_numparse=True)}")
+        typer.echo(f"\ntables: {folder / 'tables'}\nplots:  {folder / 'plots'}")
+    return int((timing["status"] == "ok").sum())
+
+
+def _seconds(budget: str | None) -> float | None:
+    if budget is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", budget)
+    if not found or float(found[1]) == 0:
+        raise fail(f"--budget {budget}: give a time such as 90s, 8m or 1h")
+    return float(found[1]) * {"s": 1, "m": 60, "h": 3600, "": 60}[found[2]]
+
+
+def _free_folder(environment: dict[str, Any], profile: str) -> Path:
+    """A folder under results/ for this machine and day that nobody has used."""
+    from harness.records.environment import machine_label
+
+    stem = Path("results") / machine_label(environment) / f"{time.strftime('%Y-%m-%d')}-{profile}"
+    return next(
+        folder
+        for n in range(1, 10_000)
+        if not (folder := stem if n == 1 else stem.with_name(f"{stem.name}-{n}")).exists()
+    )

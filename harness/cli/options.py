@@ -1,0 +1,46 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class ProfileName(StrEnum):
+    """Names of the profiles."""
+
+    quick = "quick"
+    default = "default"
+    full = "full"
+
+
+Layers = Annotated[list[str] | None, typer.Option("--layer", help="Only this layer; repeatable.")]
+Strategies = Annotated[
+    list[str] | None, typer.Option("--strategy", help="Only this strategy (and the baseline); repeatable.")
+]
+Devices = Annotated[
+    list[str] | None,
+    typer.Option("--device", help="cpu or cuda; repeatable. Default: cuda where there is one."),
+]
+Dtypes = Annotated[
+    list[str] | None,
+    typer.Option("--dtype", help="float32, bfloat16, …; repeatable. Default: the profile's."),
+]
+Threads = Annotated[
+    list[int] | None,
+    typer.Option("--threads", help="CPU threads, an axis of its own; repeatable. Default: 1."),
+]
+From = Annotated[
+    list[str] | None,
+    typer.Option("--from", help="More layers or strategies: a package or a folder; repeatable."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON on standard output.")]
+Out = Annotated[Path | None, typer.Option("--out", help="The run's folder. Default: one under results/.")]
+Timeout = Annotated[
+    float, typer.Option(help="Seconds without a sign of life after which a strategy is given up.", min=1)
+]
+Seed = Annotated[int, typer.Option(help="Of all random values.", min=0)]
+ProfileOption = Annotated[ProfileName, typer.Option("--profile", help="How much is measured.")]

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.analyse.statistics import Interval, interval, margin, verdict
-from harness.records.schema import PASSES
+from harness.analyse.statistics import FEWEST_LAUNCHES, Interval, interval, margin, verdict
+from harness.records.schema import PASSES, Group
 from harness.records.store import Record, Run
 
 GROUP = ["layer", "dims", "dtype", "device", "threads"]
@@ -24,6 +24,9 @@ LAYER_ITSELF = "(the layer itself)"
 
 NOISY_SHARE = 0.25
 """A case is noisy when more than this share of its samples was preempted or lost the processor."""
+
+PRESSED = 0.05
+"""A round is under pressure when something waited for a processor for more than this share of its time."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,8 @@ def size(dims: str) -> int:
     return math.prod(int(pair.split("=")[1]) for pair in dims.split(","))
 
 
-def timing(run: Run) -> pd.DataFrame:
-    """One row for each planned case (group × pass × strategy), measured or not.
+def timing(run: Run, regime: str = "wall") -> pd.DataFrame:
+    """One row for each planned case (group × pass × strategy), measured or not, in one regime.
 
     Columns: the case; ``status`` and ``reason``; ``latency`` (seconds a call, median over all rounds of all launches;
     machines wander, so compare strategies by the paired ratio, not by these); ``ratio``, ``ratio_low``, ``ratio_high``
@@ -61,17 +64,27 @@ def timing(run: Run) -> pd.DataFrame:
     """
     header = run.of("run")[0]
     baselines = header["baselines"]
-    arms = _arms(run.of("samples"))
+    arms, pressure = _arms(run.of("samples"), regime), _pressure(run.of("rounds"))
     names = _strategies(run)
     rows = []
     for group in header.get("groups", []):
         key = tuple(group[k] for k in GROUP)
         for passed in header["passes"]:
             found = arms.get((*key, passed), {}) or _derived(arms, key, passed)
-            rows += _group_rows(run, key, passed, found, names.get(group["layer"], []), baselines[group["layer"]])
+            rows += _group_rows(
+                run, key, passed, found, names.get(group["layer"], []), baselines[group["layer"]],
+                int(header.get("looks", 1)), pressure.get((*key, passed), 0.0),
+            )  # fmt: skip
     frame = pd.DataFrame(rows, columns=[*CASE, *_TIMING])
     frame["order"] = frame["pass"].map(PASSES.index) if len(frame) else []
     return frame
+
+
+def undecided(run: Run) -> list[tuple[Group, str]]:
+    """Passes of groups in which some comparison is inconclusive though its launches give an interval."""
+    found = timing(run)
+    rows = rows_of(found[(found["verdict"] == "inconclusive") & (found["launches"] >= FEWEST_LAUNCHES)])
+    return list(dict.fromkeys((Group(r.layer, r.dims, r.dtype, r.device, r.threads), r.passed) for r in rows))
 
 
 _TIMING = [
@@ -83,9 +96,19 @@ Launches = dict[int, LaunchSamples]
 Arms = dict[tuple[Any, ...], dict[tuple[str, bool], Launches]]
 
 
-def _arms(records: Iterable[Record]) -> Arms:
+def _pressure(records: Iterable[Record]) -> dict[tuple[Any, ...], float]:
+    """By group and pass: the share of rounds in which something waited for a processor a twentieth of the time."""
+    found: dict[tuple[Any, ...], list[float]] = {}
+    for r in records:
+        found.setdefault((*(r[k] for k in GROUP), r["pass"]), []).extend(r["readings"].get("pressure", []))
+    return {key: float(np.mean(np.asarray(shares) > PRESSED)) for key, shares in found.items() if shares}
+
+
+def _arms(records: Iterable[Record], regime: str) -> Arms:
     arms: Arms = {}
     for r in records:
+        if r.get("regime", "wall") != regime:
+            continue
         key = (*(r[k] for k in GROUP), r["pass"])
         seconds = np.asarray(r["seconds"], dtype=float) / r["calls"]
         sample = LaunchSamples(seconds, frozenset(_flags(r)), r["digest"])
@@ -143,10 +166,13 @@ def _group_rows(
     arms: dict[tuple[str, bool], Launches],
     names: list[str],
     baseline: str,
+    looks: int,
+    pressure: float,
 ) -> list[list[Any]]:
     device = key[3]
     base = arms.get((baseline, False), {})
-    noise = _compare(arms.get((baseline, True), {}), base, 1)
+    noise = _compare(arms.get((baseline, True), {}), base, 1, 1)
+    pressed = ["pressure"] if pressure > NOISY_SHARE else []
     band = margin(device, noise)
     comparisons = sum(1 for strategy, again in arms if not again and strategy != baseline)
     rows = []
@@ -159,8 +185,8 @@ def _group_rows(
             continue
         latency = float(np.median(np.concatenate([s.seconds for s in own.values()])))
         rounds = sum(len(s.seconds) for s in own.values())
-        flags = " ".join([*_in_most(own), *([] if _same_bits(own) else ["bits_differ_between_launches"])])
-        found = _compare(own, base, comparisons) if name != baseline else None
+        flags = " ".join([*_in_most(own), *pressed, *([] if _same_bits(own) else ["bits_differ_between_launches"])])
+        found = _compare(own, base, comparisons, looks) if name != baseline else None
         if name == baseline:
             ratios, word = [1.0, math.nan, math.nan], "baseline"
         elif found is None:
@@ -179,13 +205,13 @@ def _in_most(own: Launches) -> list[str]:
     return sorted(flag for flag, n in counts.items() if 2 * n >= len(own))
 
 
-def _compare(own: Launches, base: Launches, comparisons: int) -> Interval | None:
+def _compare(own: Launches, base: Launches, comparisons: int, looks: int) -> Interval | None:
     """Paired by launch and round; a launch where the numbers of rounds differ (derived passes) is paired by median."""
     differences = []
     for launch in sorted(own.keys() & base.keys()):
         t, b = own[launch].seconds, base[launch].seconds
         differences.append(float(np.median(np.log(t / b)) if len(t) == len(b) else np.log(np.median(t) / np.median(b))))
-    return interval(differences, comparisons) if differences else None
+    return interval(differences, comparisons, looks) if differences else None
 
 
 def _status(run: Run, key: tuple[Any, ...], passed: str, strategy: str, measured: bool) -> tuple[str, str]:
@@ -298,6 +324,12 @@ def memory(run: Run) -> pd.DataFrame:
     return pd.DataFrame(
         [*measured, *({k: r[k] for k in (*GROUP, "strategy", "reason")} for r in failed)], columns=columns
     )
+
+
+def proofs(run: Run) -> pd.DataFrame:
+    """One row for each figure of what the meter has proved of itself."""
+    columns = ["proof", "what", "figure", "low", "high", "unit", "result", "detail"]
+    return pd.DataFrame(run.of("proof"), columns=columns)
 
 
 def first_calls(run: Run) -> pd.DataFrame:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +23,7 @@ from harness.cli.options import (
     Strategies,
     Threads,
     Timeout,
+    free_folder,
 )
 
 
@@ -42,6 +42,9 @@ def bench(
     more: From = None,
     out: Out = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    allocator: Annotated[
+        str, typer.Option(help="fixed pins glibc's thresholds in CPU workers; system leaves them to move.")
+    ] = "fixed",
     budget: Annotated[str | None, typer.Option(help="End cleanly within this time, such as 8m or 90s.")] = None,
     seed: Seed = 0,
     timeout: Timeout = 180,
@@ -56,11 +59,11 @@ def bench(
         raise fail("--resume needs --out FOLDER, the run to go on with")
     chosen = (tuple(layer or ()), tuple(strategy or ()), tuple(device or ()), tuple(dtype or ()), tuple(threads or ()))
     scope = Scope({"quick": "quick", "default": "standard", "full": "full"}[profile.value])
-    wanted = Wanted(profile.value, *chosen, baseline, launches, seed, scope)
+    wanted = Wanted(profile.value, *chosen, baseline, launches, seed, allocator, scope)
     where: list[Path] = [out] if out else []
 
     def label(environment: dict[str, Any], profile: str) -> Path:
-        where.append(_free_folder(environment, profile))
+        where.append(free_folder(environment, profile))
         return where[0]
 
     with how_to_resume(where, more), clear_errors():
@@ -118,15 +121,3 @@ def _seconds(budget: str | None) -> float | None:
     if not found or float(found[1]) == 0:
         raise fail(f"--budget {budget}: give a time such as 90s, 8m or 1h")
     return float(found[1]) * {"s": 1, "m": 60, "h": 3600, "": 60}[found[2]]
-
-
-def _free_folder(environment: dict[str, Any], profile: str) -> Path:
-    """A folder under results/ for this machine and day that nobody has used."""
-    from harness.records.environment import machine_label
-
-    stem = Path("results") / machine_label(environment) / f"{time.strftime('%Y-%m-%d')}-{profile}"
-    return next(
-        folder
-        for n in range(1, 10_000)
-        if not (folder := stem if n == 1 else stem.with_name(f"{stem.name}-{n}")).exists()
-    )

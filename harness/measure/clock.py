@@ -8,8 +8,6 @@ from __future__ import annotations
 from time import perf_counter_ns
 from typing import Protocol
 
-import torch
-
 from harness.measure.passes import Call
 
 
@@ -25,6 +23,7 @@ class CpuClock:
     """Every call is timed by itself (a clock pair costs 80 ns), so preparation stays out; the sample is their sum."""
 
     def seconds(self, call: Call, n: int) -> float:
+        """See ``Clock``."""
         prepare, run = call.prepare, call.run
         total = 0
         for _ in range(n):
@@ -36,23 +35,10 @@ class CpuClock:
         return round(total * 1e-9, 9)
 
 
-class CudaClock:
-    """Wall time of a batch of calls, synchronised at both ends: what a training loop sees.
+def clocks_for(device: str) -> dict[str, Clock]:
+    """The clocks of a device by regime; ``wall`` is the first."""
+    if device == "cpu":
+        return {"wall": CpuClock()}
+    from harness.measure.cuda import ColdClock, GraphClock, WallClock
 
-    A backward cannot be timed by itself this way (its graph would have to be built inside the batch), so it is
-    derived as forward_backward − forward when the records are analysed.
-    """
-
-    def seconds(self, call: Call, n: int) -> float:
-        prepare, run = call.prepare, call.run
-        torch.cuda.synchronize()
-        start = perf_counter_ns()
-        for _ in range(n):
-            run(prepare())
-        torch.cuda.synchronize()
-        return round((perf_counter_ns() - start) * 1e-9, 9)
-
-
-def clock_for(device: str) -> Clock:
-    """The clock of a device."""
-    return CudaClock() if device == "cuda" else CpuClock()
+    return {"wall": WallClock(), "device_cold": ColdClock(), "device_hot": GraphClock()}

@@ -34,6 +34,8 @@ class Bytes:
         backward_peak: highest during the backward, with output and saved tensors still held.
         step_peak: highest during a whole training step.
         left: still allocated when output, graph and gradients are gone; other than 0 is a leak or a cache.
+        least: of output and gradients, which no strategy can do without.
+        reserved: on CUDA, what the allocator took from the device for a forward and backward, above what it had.
     """
 
     saved: int
@@ -41,6 +43,8 @@ class Bytes:
     backward_peak: int
     step_peak: int
     left: int
+    least: int
+    reserved: int | None = None
 
 
 class AllocationEventsError(RuntimeError):
@@ -69,6 +73,7 @@ def measure(calls: dict[str, Call], device: str) -> Bytes:
         sizes["output"] = made[0].untyped_storage().nbytes()
         mark("forward")
         gradients = backward.run(made)
+        sizes["least"] = sizes["output"] + sum(g.untyped_storage().nbytes() for g in gradients)
         mark("backward")
         del made, gradients
 
@@ -83,6 +88,8 @@ def measure(calls: dict[str, Call], device: str) -> Bytes:
         backward_peak=peaks["backward"].peak,
         step_peak=window(whole)["step"].peak,
         left=peaks["end"].held,
+        least=sizes["least"],
+        reserved=peaks["backward"].reserved,
     )
 
 
@@ -90,6 +97,7 @@ def measure(calls: dict[str, Call], device: str) -> Bytes:
 class _Span:
     peak: int
     held: int
+    reserved: int | None = None
 
 
 def _on_cuda(work: Callable[[Callable[[str], None]], None]) -> dict[str, _Span]:
@@ -101,12 +109,13 @@ def _on_cuda(work: Callable[[Callable[[str], None]], None]) -> dict[str, _Span]:
     def now(what: str) -> int:
         return int(torch.cuda.memory_stats()[f"requested_bytes.all.{what}"])
 
-    base = now("current")
+    base, taken = now("current"), torch.cuda.memory_reserved()
     torch.cuda.reset_peak_memory_stats()
 
     def mark(name: str) -> None:
         torch.cuda.synchronize()
-        spans[name] = _Span(now("peak") - base, now("current") - base)
+        reserved = torch.cuda.max_memory_reserved() - taken
+        spans[name] = _Span(now("peak") - base, now("current") - base, reserved)
         torch.cuda.reset_peak_memory_stats()
 
     work(mark)

@@ -30,8 +30,21 @@ class Call:
     run: Callable[[Any], Any]
 
 
-def calls(layer: Layer, strategy: Strategy, dims: Dims, values: Values) -> dict[str, Call]:
-    """Every pass of a strategy by name, on copies of the values and parameters of its own."""
+@dataclass(frozen=True)
+class Ready:
+    """A strategy ready to be called.
+
+    Attributes:
+        calls: by pass.
+        refill: writes other values over the very tensors that the calls use, as a training loop does.
+    """
+
+    calls: dict[str, Call]
+    refill: Callable[[Values], None]
+
+
+def ready(layer: Layer, strategy: Strategy, dims: Dims, values: Values) -> Ready:
+    """Every pass of a strategy, on copies of the values and parameters of its own."""
     instance = build(strategy, dims, values.parameters)
     leaves = values.leaves()
     data = {name: x.clone() for name, x in values.inputs.items()}
@@ -48,10 +61,19 @@ def calls(layer: Layer, strategy: Strategy, dims: Dims, values: Values) -> dict[
         output, pullback = vjp(instance, leaves)
         return output, pullback(cotangent)
 
-    return {
+    def refill(other: Values) -> None:
+        with torch.no_grad():
+            for old, new in ((leaves, other.inputs), (data, other.inputs), (instance.parameters, other.parameters)):
+                for name, tensor in old.items():
+                    tensor.copy_(new[name])
+            cotangent.copy_(other.cotangent)
+            target.copy_(other.target)
+
+    by_pass = {
         "forward": Call(nothing, lambda _: vjp(instance, leaves)),
         "inference": Call(nothing, inference),
         "backward": Call(lambda: vjp(instance, leaves), lambda made: made[1](cotangent)),
         "forward_backward": Call(nothing, forward_backward),
         "step": Call(nothing, lambda _: step(instance, data, target, loss, STEP_SIZE)),
     }
+    return Ready(by_pass, refill)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from harness.measure.clock import Clock
+from harness.measure.conditions import Conditions, Reading, Silent
 from harness.measure.passes import Call
 
 REWARM_CALLS = 2
@@ -23,6 +24,7 @@ SAMPLE_SECONDS = 5e-3
 WARM_UP_SECONDS, WARM_UP_CALLS, WARM_UP_LIMIT = 0.3, 20, 3.0
 STEADY_WITHIN = 0.1
 MOST_ROUNDS, FEWEST_ROUNDS = 21, 7
+MOST_REDONE = 3
 
 
 @dataclass(frozen=True)
@@ -34,19 +36,39 @@ class Arm:
     call: Call
 
 
+@dataclass(frozen=True)
+class Sample:
+    """Seconds of the timed calls, position in the round, minor page faults, involuntary context switches, CPU seconds
+    of the whole sample (re-warm calls included), and its wall seconds."""
+
+    seconds: float
+    order: int
+    faults: int
+    switches: int
+    cpu_seconds: float
+    wall_seconds: float
+
+
 @dataclass
 class Series:
-    """The samples of an arm, one entry a round: seconds for ``calls`` calls, position in the round, minor page faults,
-    involuntary context switches, CPU seconds of the whole sample (re-warm calls included), and its wall seconds."""
+    """The samples of an arm, one a round, each of ``calls`` calls."""
 
     arm: Arm
     calls: int
-    seconds: list[float] = field(default_factory=list)
-    order: list[int] = field(default_factory=list)
-    faults: list[int] = field(default_factory=list)
-    switches: list[int] = field(default_factory=list)
-    cpu_seconds: list[float] = field(default_factory=list)
-    wall_seconds: list[float] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> list[float]:
+        """Of each round, for all its calls."""
+        return [s.seconds for s in self.samples]
+
+
+@dataclass
+class Rounds:
+    """What the machine did: a reading a round, and how many rounds were done again for a throttled clock."""
+
+    readings: list[Reading] = field(default_factory=list)
+    redone: int = 0
 
 
 def warm_up(call: Call, clock: Clock) -> bool:
@@ -74,45 +96,69 @@ def calibrate(call: Call, clock: Clock) -> int:
     return n
 
 
-def rounds_within(seconds: float, series: Sequence[Series], samples: Sequence[float]) -> int:
-    """How many rounds fit into a time, from one sample of each arm; never fewer than 7 nor more than 21."""
+def rounds_within(seconds: float, series: Sequence[Series], samples: Sequence[float], most: int = MOST_ROUNDS) -> int:
+    """How many rounds fit into a time, from one sample of each arm; never fewer than 7 nor more than ``most``."""
     one_round = sum(sample * (1 + REWARM_CALLS / one.calls) for one, sample in zip(series, samples, strict=True))
-    return max(FEWEST_ROUNDS, min(MOST_ROUNDS, int(seconds / one_round)))
+    return max(FEWEST_ROUNDS, min(most, int(seconds / one_round)))
 
 
 def sample(
-    arms: Sequence[Arm], clock: Clock, seconds: float, rng: random.Random, about_to: Callable[[Arm], None]
-) -> list[Series]:
+    arms: Sequence[Arm],
+    clock: Clock,
+    seconds: float,
+    rng: random.Random,
+    about_to: Callable[[Arm], None] = lambda arm: None,
+    conditions: Conditions | None = None,
+    most_rounds: int = MOST_ROUNDS,
+) -> tuple[list[Series], Rounds]:
     """Time the arms in paired rounds for about the given time, the garbage collector off.
+
+    A round in which the chip was throttled is done again as a whole, at most three times; nothing else is left out.
 
     Args:
         about_to: told of each arm before it runs, so that one that kills the process can be named.
+        conditions: read once a round.
+        most_rounds: even if there is time for more.
     """
+    machine = conditions or Silent()
     series, first = [], []
     for arm in arms:
         about_to(arm)
         series.append(Series(arm, calibrate(arm.call, clock)))
         first.append(clock.seconds(arm.call, series[-1].calls))
-    rounds = rounds_within(seconds, series, first)
+    rounds = Rounds()
     gc.collect()
     gc.disable()
     try:
-        for _ in range(rounds):
-            for position, one in enumerate(rng.sample(series, len(series))):
-                about_to(one.arm)
-                _take(one, clock, position)
+        for _ in range(rounds_within(seconds, series, first, most_rounds)):
+            for attempt in range(1 + MOST_REDONE):
+                taken = []
+                for position, one in enumerate(rng.sample(series, len(series))):
+                    about_to(one.arm)
+                    taken.append((one, take(one, clock, position)))
+                reading = machine.read()
+                if not machine.throttled(reading) or attempt == MOST_REDONE:
+                    break
+                rounds.redone += 1
+            rounds.readings.append(reading)
+            for one, found in taken:
+                one.samples.append(found)
     finally:
         gc.enable()
-    return series
+    return series, rounds
 
 
-def _take(one: Series, clock: Clock, position: int) -> None:
+def take(one: Series, clock: Clock, position: int) -> Sample:
+    """One sample of an arm: two untimed calls, then the timed ones."""
     used, wall = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
     clock.seconds(one.arm.call, REWARM_CALLS)
-    one.seconds.append(clock.seconds(one.arm.call, one.calls))
+    seconds = clock.seconds(one.arm.call, one.calls)
     now = resource.getrusage(resource.RUSAGE_SELF)
-    one.wall_seconds.append(round(time.perf_counter() - wall, 6))
-    one.order.append(position)
-    one.faults.append(now.ru_minflt - used.ru_minflt)
-    one.switches.append(now.ru_nivcsw - used.ru_nivcsw)
-    one.cpu_seconds.append(round(now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime, 6))
+    return Sample(
+        seconds,
+        position,
+        now.ru_minflt - used.ru_minflt,
+        now.ru_nivcsw - used.ru_nivcsw,
+        round(now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime, 6),
+        round(time.perf_counter() - wall, 6),
+    )

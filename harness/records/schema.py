@@ -170,6 +170,7 @@ class Samples:
             wall seconds of each sample with its re-warm calls.
         steady: whether the warm-up settled.
         digest: of output and gradients for the launch's values.
+        regime: ``wall``, or on CUDA also ``device_cold`` and ``device_hot``.
     """
 
     group: Group
@@ -186,11 +187,81 @@ class Samples:
     wall_seconds: list[float]
     steady: bool
     digest: str
+    regime: str = "wall"
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """What the machine did while a pass of a group was timed: a list of readings by name, one entry a round.
+
+    ``redone`` rounds were thrown away for a throttled clock and done again.
+    """
+
+    group: Group
+    passed: str
+    launch: int
+    regime: str
+    redone: int
+    readings: dict[str, list[float]]
+
+
+@dataclass(frozen=True)
+class SecondLook:
+    """A pass of a group that the planned launches left inconclusive, and that gets more of them."""
+
+    group: Group
+    passed: str
+
+
+@dataclass(frozen=True)
+class Roof:
+    """A rate that nothing on this machine was seen to exceed, measured in the same run.
+
+    Attributes:
+        what: ``copy`` (bytes read and written a second, ``footprint`` bytes in all) or ``product`` (of square
+            matrices: floating-point operations a second).
+        per_second: the rate.
+    """
+
+    device: str
+    threads: int
+    what: Literal["copy", "product"]
+    dtype: str
+    footprint: int
+    per_second: float
+
+
+@dataclass(frozen=True)
+class Work:
+    """What no implementation of a pass of a group can do without."""
+
+    group: Group
+    passed: str
+    flops: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Something that the meter proves of itself on this machine: a figure, and what it must lie between."""
+
+    proof: str
+    what: str
+    figure: float | None
+    low: float | None
+    high: float | None
+    unit: str
+    result: Literal["held", "failed", "not_run", "shown"]
+    detail: str = ""
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes above parameters and inputs, of a forward, a backward and a step (see measure/memory.py)."""
+    """Bytes above parameters and inputs, of a forward, a backward and a step (see measure/memory.py).
+
+    ``least`` is what output and gradients take, which no strategy can do without; ``reserved`` what the allocator has
+    taken from the device besides (CUDA).
+    """
 
     group: Group
     strategy: str
@@ -199,6 +270,8 @@ class Memory:
     backward_peak: int
     step_peak: int
     left: int
+    least: int = 0
+    reserved: int | None = None
 
 
 @dataclass(frozen=True)
@@ -242,6 +315,11 @@ KINDS: dict[type, str] = {
     Training: "training",
     ControlResult: "control",
     Samples: "samples",
+    Rounds: "rounds",
+    SecondLook: "second_look",
+    Roof: "roof",
+    Work: "work",
+    Proof: "proof",
     Memory: "memory",
     FirstCall: "first_call",
     CaseStatus: "status",

@@ -11,10 +11,11 @@ from typing import Any
 
 import pandas as pd
 
-from harness.analyse import frames
+from harness.analyse import device, frames
 from harness.analyse import gate as found
 from harness.analyse.statistics import FEWEST_LAUNCHES
 from harness.records.store import Run
+from harness.report import meter
 
 
 def write_all(run: Run, folder: Path) -> list[Path]:
@@ -33,6 +34,9 @@ def write_all(run: Run, folder: Path) -> list[Path]:
         ("training", _without_curves(frames.training(run)), training(frames.training(run))),
         ("memory", frames.memory(run), memory(frames.memory(run))),
         ("first_call", frames.first_calls(run), first_call(frames.first_calls(run))),
+        ("roofs", device.roofs(run), meter.roofs(device.roofs(run))),
+        ("regimes", device.regimes(run), meter.regimes(device.regimes(run))),
+        ("meter", frames.proofs(run), meter.proofs(frames.proofs(run))),
         ("environment", environment(run), environment(run)),
     ):
         if not shown.empty:

@@ -12,17 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from harness.analyse.frames import undecided
 from harness.analyse.statistics import FEWEST_LAUNCHES
 from harness.layers.discover import scan
-from harness.records.schema import CaseStatus, Group, as_record
-from harness.records.store import FILE, Journal, Record, Run
+from harness.records.schema import CaseStatus, CellEnd, Group, SecondLook, as_record
+from harness.records.store import FILE, Journal, Record, Run, read
 from harness.run import opening
 from harness.run.conductor import Conductor, OutOfTimeError
 from harness.run.plan import Failures, Plan, gate_scope
 from harness.run.progress import Reporter
+from harness.run.selftest import proof_job
 from harness.run.wanted import Wanted
 
 REPORT_SECONDS = 20.0
+SECOND_LOOK = "second look"
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,7 @@ class _Run:
         scratch: Path, reporter: Reporter, started: float,
     ) -> None:  # fmt: skip
         self.plan, self.settings, self.folder, self.journal, self.reporter = plan, settings, folder, journal, reporter
+        self.attempt = attempt
         self.failures: list[Record] = []
         self.failed: set[tuple[str, str]] = set()
         self._first: dict[str, float] = {}
@@ -131,7 +135,9 @@ class _Run:
                     f"controls: {self.controls['caught']} of {self._controls_run()} planted faults caught"
                 )
             if self.settings.measure and not self.controls["missed"]:
+                self.conductor.run([proof_job("quick"), *self.plan.roof_jobs()])
                 self._launch(minutes * 60 / max(1, self.plan.launches))
+                self._look_again()
                 self.conductor.run(self.plan.first_call_jobs(self._failures()), fresh_caches=True)
         except OutOfTimeError:
             self.reporter.say("the budget is spent: what was finished is kept", style="yellow")
@@ -156,7 +162,7 @@ class _Run:
                 f" about {minutes:.0f} min"
             )
             jobs = [*plan.memory_jobs(frozenset()), *plan.first_call_jobs(frozenset())]
-            jobs += plan.launch_jobs(1, plan.groups, frozenset()) * plan.launches
+            jobs += plan.roof_jobs() + plan.launch_jobs(1, plan.groups, frozenset()) * plan.launches
             cells += sum(len(job.cells) for job in jobs)
         self.reporter.estimate(60 * (gate_minutes + minutes), cells)
         self.reporter.say(text)
@@ -174,6 +180,22 @@ class _Run:
                 seconds = (time.monotonic() - began) * len(self.plan.groups) / max(1, len(groups))
             if launch == 1:
                 self.conductor.run(self.plan.memory_jobs(self._failures()))
+
+    def _look_again(self) -> None:
+        """More launches for what the planned ones left inconclusive: the second look, paid for by wider intervals."""
+        plan = self.plan
+        if plan.looks == 1:
+            return
+        if SECOND_LOOK not in self.conductor.done:
+            chosen = undecided(read(self.folder))
+            self.journal.write([SecondLook(*each) for each in chosen] + [CellEnd(0.0)], SECOND_LOOK, self.attempt)
+        only = {(_group(r), r["pass"]) for r in read(self.folder).of("second_look")}
+        if only:
+            self.reporter.say(
+                f"second look: {plan.profile.more_launches} more launches of {len(only)} inconclusive passes of groups"
+            )
+        for launch in range(plan.launches + 1, plan.launches + plan.profile.more_launches + 1):
+            self.conductor.run(plan.launch_jobs(launch, plan.groups, self._failures(), only))
 
     def _that_fit(self, groups: list[Group], seconds: float, left: float, launches: int) -> list[Group]:
         each = seconds / len(self.plan.groups)
@@ -198,6 +220,10 @@ class _Run:
                 self._trained.append(record)
             case "control":
                 self._say_control(record)
+            case "proof" if record["result"] == "failed":
+                self.reporter.say(
+                    f"the meter fails on this machine: {record['what']} {record['figure']:.3g}", style="red"
+                )
             case "cell":
                 self._say_gate(record["cell"])
             case "samples":
@@ -237,14 +263,14 @@ class _Run:
             return
         if not status["dims"]:
             self.failures.append(status)
-        if status["stage"] not in ("memory", "first_call"):
+        if status["stage"] not in ("memory", "first_call", "device_cold", "device_hot"):
             self.failed.add((f"{where} {status['pass']}".strip(), status["strategy"]))
         at = f"{where} · " if status["dims"] else ""
         self.reporter.say(f"{at}{name}: {status['status']}: {status['reason']}", style="red")
 
     def _first_look(self, samples: Record) -> None:
         """Speed-ups of a group's first launch as soon as they are there: a first figure, without an interval yet."""
-        if (samples["launch"], samples["pass"]) != (1, "forward_backward"):
+        if (samples["launch"], samples["pass"], samples["regime"]) != (1, "forward_backward", "wall"):
             return
         if not samples["again"]:
             self._first[samples["strategy"]] = median(samples["seconds"]) / samples["calls"]

@@ -48,7 +48,11 @@ def read_note(text: bytes) -> tuple[str, str, str] | None:
     return group, strategy, what
 
 
-Kind = Literal["describe", "gate", "controls", "memory", "time", "first_call"]
+Kind = Literal["describe", "gate", "controls", "roofs", "proofs", "memory", "time", "first_call"]
+
+
+ALONE = ("describe", "controls", "roofs", "proofs")
+"""Cells that are about no strategy in particular."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,8 @@ class Cell:
     Attributes:
         strategies: those concerned; as ``layer/strategy`` in a ``describe`` cell, where they are not to be imported.
         group: what is measured; in a ``gate`` cell a group without dims.
-        sizes: in a ``gate`` cell, the groups whose sizes are checked beside the layer's own check sizes.
+        sizes: in a ``gate`` cell, the groups whose sizes are checked beside the layer's own check sizes; in a
+            ``roofs`` cell, the groups that run on the device.
         baseline: the strategy that is also timed against itself.
         interpret: whether Triton kernels run in its interpreter.
         scope: what is checked in the cells of the gate.
@@ -109,7 +114,11 @@ class Cell:
             case "gate":
                 return f"gate {self.group.layer}/{self.strategies[0]} {self.group.device}"
             case "controls":
-                return f"{self.kind} {self.group.device}"
+                return f"controls {self.group.device}"
+            case "proofs":
+                return f"proofs {self.strategies[0]}" + (f" {self.launch}" if self.launch else "")
+            case "roofs":
+                return f"roofs {self.group.device} {self.group.threads}"
             case "memory":
                 return f"memory {self.group}"
             case "first_call":
@@ -127,6 +136,7 @@ class Job:
         threads: of the process; CPU workers that time are pinned to as many cores.
         seed: of the values, and with the launch of the order of rounds.
         seconds: for the samples of one pass of one group.
+        allocator: ``fixed`` pins glibc's thresholds in CPU workers, ``system`` leaves them.
     """
 
     cells: tuple[Cell, ...]
@@ -135,6 +145,7 @@ class Job:
     threads: int
     seed: int
     seconds: float
+    allocator: str = "fixed"
 
     def without(self, done: frozenset[str], blamed: tuple[Group, str] | None = None) -> Job:
         """What is left when some cells are done and a strategy of a group (all of it if "") is to be left out."""
@@ -144,10 +155,10 @@ class Job:
                 continue
             if blamed and cell.kind == "describe":
                 cell = dataclasses.replace(cell, strategies=(*cell.strategies, blamed[1]))
-            elif blamed and cell.group == blamed[0] and cell.kind != "controls":
+            elif blamed and cell.group == blamed[0] and cell.kind not in ALONE:
                 rest = tuple(s for s in cell.strategies if blamed[1] not in (s, ""))
                 cell = dataclasses.replace(cell, strategies=rest)
-            if cell.strategies or cell.kind in ("describe", "controls"):
+            if cell.strategies or cell.kind in ALONE:
                 cells.append(cell)
         return dataclasses.replace(self, cells=tuple(cells))
 

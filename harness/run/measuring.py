@@ -1,4 +1,4 @@
-"""The cells that measure: ``time``, ``memory`` and ``first_call``."""
+"""The cells that measure: ``roofs``, ``time``, ``memory`` and ``first_call``."""
 
 from __future__ import annotations
 
@@ -6,20 +6,24 @@ import hashlib
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 
 from harness.layers.drawing import Values, draw
+from harness.layers.spec import Cost
 from harness.measure import memory
-from harness.measure.clock import clock_for
-from harness.measure.passes import Call, calls
+from harness.measure.clock import clocks_for
+from harness.measure.conditions import conditions_of
+from harness.measure.passes import Ready, ready
+from harness.measure.roofs import roofs
 from harness.measure.sampler import Arm, Series, sample, warm_up
-from harness.records.schema import CaseStatus, FirstCall, Group, Memory, Samples, dims_of
+from harness.records.schema import CaseStatus, FirstCall, Group, Memory, Rounds, Samples, Work, dims_of
 from harness.run.jobs import Cell, note_bytes
 from harness.run.process import Process, forget_compiled, leave_if_the_device_is_lost
 from harness.verify.asking import status_of
+from harness.verify.oracle import DRAWS, RETRY_BELOW, Pool
 
 DIGEST_ELEMENTS = 2**20
 
@@ -36,28 +40,52 @@ class Bench:
         self.dims = dims_of(group.dims)
         self.values: Values = draw(self.layer, self.dims, getattr(torch, group.dtype), group.device, process.job.seed)
 
-    def calls(self, strategy: str) -> dict[str, Call]:
-        """A strategy's passes, with parameters of its own."""
-        return calls(self.layer, self.process.strategy(self.group.layer, strategy), self.dims, self.values)
+    def ready(self, strategy: str) -> Ready:
+        """A strategy, with parameters of its own."""
+        return ready(self.layer, self.process.strategy(self.group.layer, strategy), self.dims, self.values)
 
-    def first_call(self, made: dict[str, Call]) -> float:
+    def first_call(self, made: Ready) -> float:
         """Seconds of the first forward and backward, compilation included."""
-        call = made["forward_backward"]
+        call = made.calls["forward_backward"]
         started = time.perf_counter()
         call.run(call.prepare())
         self.synchronize()
         return time.perf_counter() - started
 
-    def digest(self, made: dict[str, Call]) -> str:
+    def digest(self, made: Ready) -> str:
         """Of output and gradients, bit for bit; of large ones, of evenly spaced elements."""
-        call = made["forward_backward"]
-        output, gradients = call.run(call.prepare())
         sha = hashlib.sha256()
-        for tensor in (output, *gradients):
-            flat = tensor.detach().flatten()
+        for tensor in _answers(made):
+            flat = tensor.flatten()
             some = flat[:: max(1, flat.numel() // DIGEST_ELEMENTS)].contiguous().cpu()
             sha.update(some.view(torch.uint8).numpy().tobytes())
         return sha.hexdigest()[:16]
+
+    def judge(self, made: Ready) -> str:
+        """What is wrong with the answers now that they have been timed, where anything is.
+
+        Other values are written over the very tensors that were timed, and the gate's rule for the norm is put to the
+        answers: a strategy that is right when it is checked and quick when it is timed is found here.
+        """
+        dtype: torch.dtype = getattr(torch, self.group.dtype)
+        reference = self.process.strategy(self.group.layer, self.layer.reference)
+        pools = [Pool(dtype) for _ in _answers(made)]
+        for number in range(1, DRAWS + 1):
+            values = draw(self.layer, self.dims, dtype, self.group.device, self.process.job.seed + number)
+            made.refill(values)
+            peers, truths = (
+                _answers(ready(self.layer, reference, self.dims, v)) for v in (values, values.to(torch.float64))
+            )
+            for pool, *each in zip(pools, _answers(made), peers, truths, strict=True):
+                pool.add(*each)
+            ratios = [pool.norm_ratio() for pool in pools]
+            if max(ratios) <= 1:
+                return ""
+            if max(ratios) >= RETRY_BELOW:
+                break
+        names = ["output", *(f"gradient of {name}" for name in self.layer.operands)]
+        ratio, name = max(zip(ratios, names, strict=True))
+        return f"wrong where it was timed: {name} is {ratio:.3g} × as far from the truth as allowed"
 
     def synchronize(self) -> None:
         """Wait for the device."""
@@ -72,55 +100,93 @@ class Bench:
         return CaseStatus(g.layer, strategy, status, reason, stage, g.dims, g.dtype, g.device, g.threads, passed)
 
 
+def _answers(made: Ready) -> list[torch.Tensor]:
+    call = made.calls["forward_backward"]
+    output, gradients = call.run(call.prepare())
+    return [output.detach(), *(g.detach() for g in gradients)]
+
+
+@dataclass(frozen=True)
+class _Warm:
+    made: Ready
+    steady: bool
+    digest: str
+
+
 def time_group(process: Process, cells: Sequence[Cell]) -> None:
     """The timing cells of one group in one launch: first calls, warm-up, then paired rounds pass by pass."""
     job, group, launch = process.job, cells[0].group, cells[0].launch
-    clock = clock_for(group.device)
+    clocks, conditions = clocks_for(group.device), conditions_of(group.device)
     bench = Bench(process, group)
-    ready: dict[str, tuple[dict[str, Call], bool, str]] = {}
-    again: dict[str, Call] | None = None
+    warm: dict[str, _Warm] = {}
+    again: Ready | None = None
     extra: list[Any] = []
     for strategy in dict.fromkeys(s for cell in cells for s in cell.strategies):
         process.about_to(str(group), strategy, "first call and warm-up")
         try:
-            made = bench.calls(strategy)
+            made = bench.ready(strategy)
             seconds = bench.first_call(made)
-            steady = warm_up(made["forward_backward"], clock)
-            ready[strategy] = (made, steady, bench.digest(made))
+            steady = warm_up(made.calls["forward_backward"], clocks["wall"])
+            warm[strategy] = _Warm(made, steady, bench.digest(made))
             if strategy == cells[0].baseline:
-                again = bench.calls(strategy)
+                again = bench.ready(strategy)
         except Exception as error:  # noqa: BLE001 - a strategy may raise anything; it becomes its status
             extra.append(bench.failed(strategy, "time", error))
         else:
             extra.append(FirstCall(group, strategy, launch, cold=False, seconds=seconds))
 
-    notes = {s: note_bytes(str(group), s, f"launch {launch}") for s in ready}
+    notes = {s: note_bytes(str(group), s, f"launch {launch}") for s in warm}
     for cell in cells:
         started = time.perf_counter()
-        series: list[Series] = []
-        able = {s: ready[s] for s in cell.strategies if s in ready}
-        while able:
-            arms = [Arm(s, False, made[cell.passed]) for s, (made, _, _) in able.items()]
-            if again is not None and cell.baseline in able:
-                arms.append(Arm(cell.baseline, True, again[cell.passed]))
-            rng = random.Random(f"{job.seed} {cell.name}")
-            current: list[str] = []
-            try:
-                series = sample(arms, clock, job.seconds, rng, _noting(process, notes, current))
-            except Exception as error:  # noqa: BLE001 - see above
-                extra.append(bench.failed(current[0], "time", error, cell.passed))
-                del able[current[0]]
-            else:
-                break
-        records = [
-            Samples(
-                group, s.arm.strategy, s.arm.again, cell.passed, launch, s.calls, s.seconds, s.order, s.faults,
-                s.switches, s.cpu_seconds, s.wall_seconds, *ready[s.arm.strategy][1:],
-            )
-            for s in series
-        ]  # fmt: skip
-        process.close(cell, [*extra, *records], time.perf_counter() - started)
+        for regime, clock in clocks.items():
+            able = {s: warm[s].made for s in cell.strategies if s in warm}
+            while able:
+                arms = [Arm(s, False, made.calls[cell.passed]) for s, made in able.items()]
+                if again is not None and cell.baseline in able:
+                    arms.append(Arm(cell.baseline, True, again.calls[cell.passed]))
+                rng = random.Random(f"{job.seed} {cell.name} {regime}")
+                current: list[str] = []
+                noting = _noting(process, notes, current)
+                try:
+                    series, rounds = sample(arms, clock, job.seconds, rng, noting, conditions)
+                except Exception as error:  # noqa: BLE001 - see above
+                    stage = "time" if regime == "wall" else regime
+                    extra.append(bench.failed(current[0], stage, error, cell.passed))
+                    del able[current[0]]
+                else:
+                    extra += [_samples(group, one, cell.passed, launch, warm, regime) for one in series]
+                    readings = {n: [r[n] for r in rounds.readings] for n in rounds.readings[0]}
+                    extra.append(Rounds(group, cell.passed, launch, regime, rounds.redone, readings))
+                    break
+        if cell is cells[-1]:
+            extra += _judged(bench, warm)
+        process.close(cell, extra, time.perf_counter() - started)
         extra = []
+
+
+def _samples(group: Group, one: Series, passed: str, launch: int, warm: dict[str, _Warm], regime: str) -> Samples:
+    mine, strategy = warm[one.arm.strategy], one.arm.strategy
+    columns = {
+        name: [getattr(s, name) for s in one.samples]
+        for name in ("seconds", "order", "faults", "switches", "cpu_seconds", "wall_seconds")
+    }
+    return Samples(
+        group, strategy, one.arm.again, passed, launch, one.calls, **columns, steady=mine.steady, digest=mine.digest,
+        regime=regime,
+    )  # fmt: skip
+
+
+def _judged(bench: Bench, warm: dict[str, _Warm]) -> Iterator[CaseStatus]:
+    g = bench.group
+    for strategy, each in warm.items():
+        bench.process.about_to(str(g), strategy, "its answers after the timing")
+        try:
+            wrong = bench.judge(each.made)
+        except Exception as error:  # noqa: BLE001 - see above
+            yield bench.failed(strategy, "time", error)
+        else:
+            if wrong:
+                yield CaseStatus(g.layer, strategy, "wrong", wrong, "time", g.dims, g.dtype, g.device, g.threads)
 
 
 def _noting(process: Process, notes: dict[str, bytes], current: list[str]) -> Callable[[Arm], None]:
@@ -131,13 +197,30 @@ def _noting(process: Process, notes: dict[str, bytes], current: list[str]) -> Ca
     return about_to
 
 
+def measure_roofs(process: Process, cell: Cell) -> Iterator[Any]:
+    """What the device can do, and what the groups that run on it (``sizes``) cannot do without."""
+    device, threads = cell.group.device, cell.group.threads
+    process.about_to(str(cell.group), "", "copy bandwidth and matrix products")
+    torch.set_num_threads(threads)
+    dtypes = list(dict.fromkeys(g.dtype for g in cell.sizes))
+    clocks = clocks_for(device)
+    yield from roofs(device, threads, dtypes, clocks.get("device_hot", clocks["wall"]))
+    for group in cell.sizes:
+        layer, dims, size = process.layer(group.layer), dims_of(group.dims), getattr(torch, group.dtype).itemsize
+        forward, backward = (layer.cost(p, dims) for p in ("forward", "backward"))
+        both = Cost(forward.flops + backward.flops, forward.elements + backward.elements)
+        work = {"forward": forward, "inference": forward, "backward": backward, "forward_backward": both}
+        for passed, cost in work.items():
+            yield Work(group, passed, cost.flops, cost.elements * size)
+
+
 def measure_memory(process: Process, cell: Cell) -> Iterator[Any]:
     """Bytes of each strategy of a group."""
     bench = Bench(process, cell.group)
     for strategy in cell.strategies:
         process.about_to(str(cell.group), strategy, "memory")
         try:
-            found = memory.measure(bench.calls(strategy), cell.group.device)
+            found = memory.measure(bench.ready(strategy).calls, cell.group.device)
         except memory.AllocationEventsError:
             raise
         except Exception as error:  # noqa: BLE001 - a strategy may raise anything; it becomes its status
@@ -152,7 +235,7 @@ def first_call(process: Process, cell: Cell) -> Iterator[Any]:
     process.about_to(str(cell.group), strategy, "cold first call")
     bench = Bench(process, cell.group)
     try:
-        seconds = bench.first_call(bench.calls(strategy))
+        seconds = bench.first_call(bench.ready(strategy))
     except Exception as error:  # noqa: BLE001 - a strategy may raise anything; it becomes its status
         yield bench.failed(strategy, "first_call", error)
     else:

@@ -124,7 +124,8 @@ def write_header(journal: Journal, planned: Plan, described: Described, measure:
         "passes": list(planned.profile.passes),
         "launches": planned.launches,
         "devices": list(planned.wanted.devices),
-        "allocator": ALLOCATOR,
+        "looks": planned.looks,
+        "allocator": ALLOCATOR if planned.wanted.allocator == "fixed" else {},
         "stack": described.stack,
         "digests": described.digests,
     }

@@ -6,8 +6,9 @@ Pure data in, pure data out: the catalogue comes as facts (see describe.py), so 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence, Set
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from harness.records.schema import (
     CHECKS,
@@ -59,6 +60,11 @@ class Plan:
         return self.wanted.launches or self.profile.launches
 
     @property
+    def looks(self) -> int:
+        """How often the data are looked at; who asks for a number of launches gets those and no more."""
+        return 1 if self.wanted.launches else self.profile.looks
+
+    @property
     def devices(self) -> tuple[str, ...]:
         """Devices in use."""
         return tuple(dict.fromkeys(cell.group.device for cell in self.gates))
@@ -100,11 +106,22 @@ class Plan:
             for groups in _by(single, lambda g: (g.layer, g.device))
         ]
 
-    def launch_jobs(self, launch: int, groups: Sequence[Group], failed: Failures) -> list[Job]:
-        """One launch of all groups: one process for each device and number of threads."""
+    def roof_jobs(self) -> list[Job]:
+        """One process for each device and number of threads."""
+        alike = _by(self.groups, lambda g: (g.device, g.threads))
         return [
-            self._job([self._cell("time", g, failed, p, launch) for g in same for p in self._passes(g)])
-            for same in _by(groups, lambda g: (g.device, g.threads))
+            self._job([Cell("roofs", (), Group("", "", "", same[0].device, same[0].threads), sizes=tuple(same))])
+            for same in alike
+        ]
+
+    def launch_jobs(
+        self, launch: int, groups: Sequence[Group], failed: Failures, only: Set[tuple[Group, str]] | None = None
+    ) -> list[Job]:
+        """One launch of all groups, or only of some groups' passes: one process for each device and threads."""
+        wanted = [(g, p) for g in groups for p in self._passes(g) if only is None or (g, p) in only]
+        return [
+            self._job([self._cell("time", g, failed, p, launch) for g, p in same])
+            for same in _by(wanted, lambda gp: (gp[0].device, gp[0].threads))
         ]
 
     def first_call_jobs(self, failed: Failures) -> list[Job]:
@@ -130,7 +147,10 @@ class Plan:
 
     def _job(self, cells: Sequence[Cell]) -> Job:
         group = cells[0].group
-        return Job(tuple(cells), self.sources, group.device, group.threads, self.wanted.seed, self.profile.seconds)
+        return Job(
+            tuple(cells), self.sources, group.device, group.threads, self.wanted.seed, self.profile.seconds,
+            self.wanted.allocator,
+        )  # fmt: skip
 
     def minutes(self, parallel: int = 2) -> tuple[float, float]:
         """Estimated minutes of (gate, measuring), from what such cells took on a 2-core machine."""
@@ -139,18 +159,22 @@ class Plan:
             0.5 * (len(self.strategies[g]) + 1) + 1.25 * self.profile.seconds * len(self._passes(g))
             for g in self.groups
         ) + 6 * len(_by(self.groups, lambda g: (g.device, g.threads)))
+        again = self.profile.more_launches / 3 if self.looks == 2 else 0.0  # what stays inconclusive: a third
         cold = sum(25 if self._slow(job) else 4 for job in self.first_call_jobs(frozenset()))
-        return gate / parallel / 60, (launch * self.launches + cold + 4 * len(self.groups)) / 60
+        return gate / parallel / 60, (launch * (self.launches + again) + cold + 10 + 4 * len(self.groups)) / 60
 
     def _slow(self, job: Job) -> bool:
         (cell,) = job.cells
         return "compiler" in self.facts[cell.group.layer, cell.strategies[0]].needs
 
 
-def _by(groups: Sequence[Group], key: Callable[[Group], Hashable]) -> list[list[Group]]:
-    found: dict[Hashable, list[Group]] = {}
-    for group in groups:
-        found.setdefault(key(group), []).append(group)
+T = TypeVar("T")
+
+
+def _by(things: Sequence[T], key: Callable[[T], Hashable]) -> list[list[T]]:
+    found: dict[Hashable, list[T]] = {}
+    for thing in things:
+        found.setdefault(key(thing), []).append(thing)
     return list(found.values())
 
 
@@ -237,6 +261,8 @@ def _checked(
         )
     if wanted.launches is not None and wanted.launches < 1:
         raise UsageError("--launches must be at least 1 (an interval needs 5)")
+    if wanted.allocator not in ("fixed", "system"):
+        raise UsageError(f"--allocator {wanted.allocator}: choose fixed or system")
     for threads in wanted.threads:
         if not 1 <= threads <= machine.physical_cores:
             raise UsageError(f"--threads {threads}: this process may use 1 to {machine.physical_cores} cores")

@@ -22,6 +22,7 @@ class Profile:
         every_core: whether the first size is also measured with all physical cores.
         cold: whether cold first calls (empty compile caches) are measured.
         seconds: for the samples of one pass of one group in one launch.
+        more_launches: of a second look at what the first left inconclusive; 0 for no second look.
     """
 
     passes: tuple[str, ...]
@@ -31,16 +32,23 @@ class Profile:
     every_core: bool = False
     cold: bool = False
     seconds: float = 1.0
+    more_launches: int = 0
+
+    @property
+    def looks(self) -> int:
+        """How often the data are looked at, planned before the first."""
+        return 2 if self.more_launches else 1
 
 
 PROFILES = {
     "quick": Profile(("forward", "forward_backward"), 5, ("float32",)),
     "default": Profile(
-        ("forward", "forward_backward", "step"), 8, ("float32",), ("bfloat16",), every_core=True, cold=True, seconds=0.5
+        ("forward", "forward_backward", "step"), 8, ("float32",), ("bfloat16",), every_core=True, cold=True,
+        seconds=0.5, more_launches=4,
     ),
     "full": Profile(
         ("forward", "inference", "backward", "forward_backward", "step"), 8, ("float32", "bfloat16"), ("float64",),
-        every_core=True, cold=True,
+        every_core=True, cold=True, more_launches=8,
     ),
 }  # fmt: skip
 
@@ -49,7 +57,8 @@ PROFILES = {
 class Wanted:
     """What the user asked for; an empty tuple means what the profile says, no baseline each layer's reference.
 
-    ``scope`` is how much the gate checks; without ``measure`` there is nothing but the gate.
+    ``allocator`` is ``fixed`` (glibc's thresholds pinned) or ``system`` (left to move). ``scope`` is how much the gate
+    checks; without ``measure`` there is nothing but the gate.
     """
 
     profile: str = "default"
@@ -61,6 +70,7 @@ class Wanted:
     baseline: str = ""
     launches: int | None = None
     seed: int = 0
+    allocator: str = "fixed"
     scope: Scope = field(default_factory=Scope)
     measure: bool = True
 

@@ -51,7 +51,7 @@ def main() -> None:
     os.dup2(2, 1)
     live_and_die_with_the_parent()
     job = Job.from_json(Path(sys.argv[1]).read_text())
-    if job.device == "cpu" and any(cell.kind == "time" for cell in job.cells):
+    if job.device == "cpu" and any(cell.kind in ("time", "roofs", "proofs") for cell in job.cells):
         pin(job.threads)
     work(job, out, Path(sys.argv[2]))
     out.flush()
@@ -65,13 +65,16 @@ def work(job: Job, out: IO[str], note: Path) -> None:
     from harness.run.controls import check_controls
     from harness.run.describe import describe
     from harness.run.gate import gate
-    from harness.run.measuring import first_call, measure_memory, time_group
+    from harness.run.measuring import first_call, measure_memory, measure_roofs, time_group
     from harness.run.process import Process
+    from harness.run.proving import prove
 
     one_by_one: dict[str, Work] = {
         "describe": describe,
         "gate": gate,
         "controls": check_controls,
+        "roofs": measure_roofs,
+        "proofs": prove,
         "memory": measure_memory,
         "first_call": first_call,
     }

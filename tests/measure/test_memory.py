@@ -8,7 +8,7 @@ from harness.layers.discover import load, scan
 from harness.layers.drawing import draw
 from harness.layers.gradients import vjp
 from harness.measure import memory
-from harness.measure.passes import Call, calls
+from harness.measure.passes import Call, ready
 from implementations.affine import layer as affine
 from implementations.weighted_sum import layer as weighted_sum
 
@@ -20,7 +20,7 @@ STRATEGIES = {(e.layer, e.strategy): load(e).value for e in scan(["implementatio
 def test_affine_is_exact(strategy: str, B: int, I: int, O: int) -> None:  # noqa: E741
     dims = {"B": B, "I": I, "O": O}
     values = draw(affine, dims, torch.float32, "cpu", 0)
-    found = memory.measure(calls(affine, STRATEGIES["affine", strategy], dims, values), "cpu")
+    found = memory.measure(ready(affine, STRATEGIES["affine", strategy], dims, values).calls, "cpu")
     product = B * O if strategy in ("autograd", "func") else 0  # x W before the bias is added
     assert found.forward_peak == 4 * (B * O + product)
     assert found.backward_peak == 4 * (B * O + B * I + I * O + O)
@@ -33,7 +33,7 @@ def test_affine_is_exact(strategy: str, B: int, I: int, O: int) -> None:  # noqa
 def test_weighted_sum_is_exact(strategy: str, N: int, D: int) -> None:
     dims = {"N": N, "D": D}
     values = draw(weighted_sum, dims, torch.float32, "cpu", 0)
-    found = memory.measure(calls(weighted_sum, STRATEGIES["weighted_sum", strategy], dims, values), "cpu")
+    found = memory.measure(ready(weighted_sum, STRATEGIES["weighted_sum", strategy], dims, values).calls, "cpu")
     plain = strategy in ("autograd", "func")
     assert found.forward_peak == 4 * ((N * D if plain else D) + 1)  # the product, or the column sums; and y
     assert found.saved == (0 if plain else 4 * D)
@@ -44,7 +44,7 @@ def _with_extra(extra: int, where: str) -> int:
     """Difference that a planted tensor of ``extra`` bytes makes."""
     dims = {"N": 16, "D": 8}
     values = draw(weighted_sum, dims, torch.float32, "cpu", 0)
-    made = calls(weighted_sum, STRATEGIES["weighted_sum", "autograd"], dims, values)
+    made = ready(weighted_sum, STRATEGIES["weighted_sum", "autograd"], dims, values).calls
     plain = memory.measure(made, "cpu")
 
     def prepare() -> object:
@@ -76,7 +76,7 @@ def test_what_a_strategy_keeps_on_ctx_is_seen() -> None:
     dims = {"N": 16, "D": 8}
     values = draw(weighted_sum, dims, torch.float32, "cpu", 0)
     strategy = Strategy(lambda x, weight: Keeps.apply(x, weight))
-    assert memory.measure(calls(weighted_sum, strategy, dims, values), "cpu").saved == 4 * 16 * 8
+    assert memory.measure(ready(weighted_sum, strategy, dims, values).calls, "cpu").saved == 4 * 16 * 8
 
 
 def test_the_output_of_the_pullback_is_dense() -> None:

@@ -10,6 +10,7 @@ from harness.measure.clock import CpuClock
 from harness.measure.passes import Call
 from harness.measure.sampler import (
     FEWEST_ROUNDS,
+    MOST_REDONE,
     MOST_ROUNDS,
     REWARM_CALLS,
     SAMPLE_SECONDS,
@@ -45,8 +46,8 @@ def test_a_sample_lasts_at_least_five_milliseconds() -> None:
 
 
 def test_every_round_visits_every_arm_once_in_varying_order() -> None:
-    found = sample(_arms(4), FakeClock(), 10.0, random.Random(0), lambda arm: None)
-    rounds = list(zip(*(s.order for s in found), strict=True))
+    found, _ = sample(_arms(4), FakeClock(), 10.0, random.Random(0), lambda arm: None)
+    rounds = list(zip(*([t.order for t in s.samples] for s in found), strict=True))
     assert len(rounds) == MOST_ROUNDS
     assert all(sorted(r) == [0, 1, 2, 3] for r in rounds)
     assert len(set(rounds)) > 5
@@ -54,7 +55,8 @@ def test_every_round_visits_every_arm_once_in_varying_order() -> None:
 
 def test_the_order_is_the_seed_s() -> None:
     def orders(seed: int) -> list[list[int]]:
-        return [s.order for s in sample(_arms(3), FakeClock(), 1.0, random.Random(seed), lambda arm: None)]
+        series, _ = sample(_arms(3), FakeClock(), 1.0, random.Random(seed))
+        return [[t.order for t in s.samples] for s in series]
 
     assert orders(1) == orders(1)
     assert orders(1) != orders(2)
@@ -63,7 +65,7 @@ def test_the_order_is_the_seed_s() -> None:
 def test_each_sample_is_preceded_by_untimed_calls_of_the_same_arm() -> None:
     clock = FakeClock()
     arms = _arms(2)
-    found = sample(arms, clock, 1.0, random.Random(0), lambda arm: None)
+    found, _ = sample(arms, clock, 1.0, random.Random(0), lambda arm: None)
     tail = clock.log[-2 * 2 * len(found[0].seconds) :]
     for (warm, n_warm), (timed, n) in zip(tail[::2], tail[1::2], strict=True):
         assert warm is timed
@@ -72,8 +74,35 @@ def test_each_sample_is_preceded_by_untimed_calls_of_the_same_arm() -> None:
 
 
 def test_slow_arms_get_the_fewest_rounds() -> None:
-    found = sample(_arms(3, 0.5), FakeClock(), 1.0, random.Random(0), lambda arm: None)
+    found, _ = sample(_arms(3, 0.5), FakeClock(), 1.0, random.Random(0), lambda arm: None)
     assert len(found[0].seconds) == FEWEST_ROUNDS
+
+
+class Hot:
+    """A chip that is throttled in its 2nd to 4th round."""
+
+    def __init__(self, throttled: set[int]) -> None:
+        self.rounds, self._throttled = 0, throttled
+
+    def read(self) -> dict[str, float]:
+        self.rounds += 1
+        return {"sm_mhz": 700.0 if self.rounds in self._throttled else 1900.0}
+
+    def throttled(self, reading: dict[str, float]) -> bool:
+        return reading["sm_mhz"] < 1000
+
+
+def test_throttled_rounds_are_done_again_whole_and_counted() -> None:
+    series, rounds = sample(_arms(2), FakeClock(), 1.0, random.Random(0), conditions=Hot({2, 3, 4}))
+    assert rounds.redone == 3
+    assert {r["sm_mhz"] for r in rounds.readings} == {1900.0}
+    assert {len(s.samples) for s in series} == {len(rounds.readings)}
+
+
+def test_a_chip_that_stays_throttled_is_measured_all_the_same_and_says_so() -> None:
+    series, rounds = sample(_arms(2), FakeClock(), 1.0, random.Random(0), conditions=Hot(set(range(1000))))
+    assert rounds.redone == MOST_REDONE * len(series[0].samples)
+    assert {r["sm_mhz"] for r in rounds.readings} == {700.0}
 
 
 def test_each_arm_is_announced_before_it_runs() -> None:

@@ -1,0 +1,59 @@
+"""What the device makes of it: each case's share of the roof, and on CUDA its time in the three regimes."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from harness.analyse.frames import CASE, GROUP, timing
+from harness.records.store import Record, Run
+
+DISPATCH_BOUND = 1.2
+"""A case waits for its launches where its wall time is more than this times its time on the hot device."""
+
+
+def roofs(run: Run) -> pd.DataFrame:
+    """One row for each measured case whose work is known.
+
+    Columns: the case; ``latency`` (seconds); ``flops`` and ``bytes`` that no implementation can do without;
+    ``floor`` (seconds: the longer of bytes ÷ copy rate at that footprint and operations ÷ product rate); ``bound``
+    (``memory`` or ``compute``); ``share`` (floor ÷ latency). On CUDA the latency is the device's, with a cold cache.
+    """
+    work = {tuple(r[k] for k in [*GROUP, "pass"]): r for r in run.of("work")}
+    frame = timing(run)
+    cold = timing(run, "device_cold")
+    frame.loc[frame["device"] == "cuda", "latency"] = cold.loc[cold["device"] == "cuda", "latency"]
+    rows = []
+    for row in frame[frame["latency"].notna()].to_dict("records"):
+        key = tuple(row[k] for k in [*GROUP, "pass"])
+        if key not in work:
+            continue
+        by_memory, by_compute = _floors(run.of("roof"), work[key])
+        floor = max(by_memory, by_compute)
+        bound = "memory" if by_memory >= by_compute else "compute"
+        flops, size = work[key]["flops"], work[key]["bytes"]
+        rows.append([*(row[k] for k in CASE), row["latency"], flops, size, floor, bound, floor / row["latency"]])
+    return pd.DataFrame(rows, columns=[*CASE, "latency", "flops", "bytes", "floor", "bound", "share"])
+
+
+def _floors(roofs: list[Record], work: Record) -> tuple[float, float]:
+    mine = [r for r in roofs if (r["device"], r["threads"]) == (work["device"], work["threads"])]
+    copies = [r for r in mine if r["what"] == "copy"]
+    near = min(copies, key=lambda r: abs(math.log(r["footprint"] / max(1, work["bytes"]))))
+    product = max(r["per_second"] for r in mine if r["what"] == "product" and r["dtype"] == work["dtype"])
+    return work["bytes"] / near["per_second"], work["flops"] / product
+
+
+def regimes(run: Run) -> pd.DataFrame:
+    """One row for each CUDA case: seconds a call by ``wall``, ``device_cold`` and ``device_hot``.
+
+    ``dispatch_bound`` where Python and the launches take more than a fifth of the device's own time besides.
+    """
+    frames = {
+        regime: timing(run, regime).set_index(CASE)["latency"] for regime in ("wall", "device_cold", "device_hot")
+    }
+    found = pd.DataFrame(frames).reset_index()
+    found = found[(found["device"] == "cuda") & found["wall"].notna()]
+    return found.assign(dispatch_bound=np.asarray(found["wall"] > DISPATCH_BOUND * found["device_hot"]))

@@ -1,0 +1,126 @@
+"""Clocks of a CUDA device, one for each regime: what a training loop sees, and what the device itself takes.
+
+* ``wall``: wall time of a batch of calls, synchronised at both ends. Includes what Python and the launches cost.
+* ``device_cold``: time between two events around each call, the L2 cache flushed before each pair: a layer in a
+  network, whose operands come from memory. The flush keeps the device busy while the call is being launched, so that
+  waiting for launches stays out unless a call has very many.
+* ``device_hot``: a CUDA graph of calls, replayed: kernels back to back, operands in the cache where they fit.
+
+They answer different questions and are never mixed. Source: the events' and graphs' semantics are those of the PyTorch
+notes "CUDA semantics"; flush and replays follow ``triton.testing.do_bench`` and ``do_bench_cudagraph``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from time import perf_counter_ns
+from typing import Any
+
+import torch
+
+from harness.measure.passes import Call
+
+GRAPH_SECONDS, MOST_CALLS_IN_GRAPH = 1e-3, 10
+FLUSH_BYTES = 256 * 2**20
+
+
+class WallClock:
+    """Wall time of a batch.
+
+    A backward cannot be timed by itself this way (its graph would have to be built inside the batch), so it is
+    derived as forward_backward − forward when the records are analysed.
+    """
+
+    def __init__(self, cuda: Any = torch.cuda) -> None:
+        self._cuda = cuda
+
+    def seconds(self, call: Call, n: int) -> float:
+        """See ``Clock``."""
+        prepare, run = call.prepare, call.run
+        self._cuda.synchronize()
+        start = perf_counter_ns()
+        for _ in range(n):
+            run(prepare())
+        self._cuda.synchronize()
+        return round((perf_counter_ns() - start) * 1e-9, 9)
+
+
+class ColdClock:
+    """Events around each call, with a flushed L2.
+
+    Args:
+        flush: overwrites more than the L2 cache holds.
+    """
+
+    def __init__(self, flush: Any = None, cuda: Any = torch.cuda) -> None:
+        self._cuda, self._flush = cuda, flush or _flusher()
+
+    def seconds(self, call: Call, n: int) -> float:
+        """See ``Clock``."""
+        pairs = []
+        for _ in range(n):
+            made = call.prepare()
+            start, end = self._cuda.Event(enable_timing=True), self._cuda.Event(enable_timing=True)
+            self._flush()
+            start.record()
+            kept = call.run(made)
+            end.record()
+            pairs.append((start, end))
+            del kept, made
+        self._cuda.synchronize()
+        return round(math.fsum(start.elapsed_time(end) for start, end in pairs) * 1e-3, 9)
+
+
+def _flusher() -> Any:
+    size = max(FLUSH_BYTES, 2 * torch.cuda.get_device_properties(0).L2_cache_size)
+    buffer = torch.empty(size, dtype=torch.uint8, device="cuda")
+    return buffer.zero_
+
+
+class GraphClock:
+    """Replays of a CUDA graph of several calls, captured once for each; a graph lasts a millisecond, or one call.
+
+    Raises:
+        RuntimeError: from ``seconds``, where a call cannot be captured (it waits for the device, or allocates outside
+            torch).
+    """
+
+    def __init__(self, cuda: Any = torch.cuda) -> None:
+        self._cuda = cuda
+        self._graphs: dict[int, tuple[Call, Any, int]] = {}
+
+    def seconds(self, call: Call, n: int) -> float:
+        """See ``Clock``."""
+        if id(call) not in self._graphs:
+            self._graphs[id(call)] = (call, *self._captured(call))
+        _, graph, calls = self._graphs[id(call)]
+        replays = math.ceil(n / calls)
+        return round(self._between_events(lambda: [graph.replay() for _ in range(replays)]) * n / (replays * calls), 12)
+
+    def _captured(self, call: Call) -> tuple[Any, int]:
+        def once() -> None:
+            call.run(call.prepare())
+
+        aside = self._cuda.Stream()
+        aside.wait_stream(self._cuda.current_stream())
+        with self._cuda.stream(aside):  # what is made at the first calls must not be captured
+            for _ in range(3):
+                once()
+            one = self._between_events(once)
+        self._cuda.current_stream().wait_stream(aside)
+        calls = max(1, min(MOST_CALLS_IN_GRAPH, math.ceil(GRAPH_SECONDS / max(one, 1e-9))))
+        graph = self._cuda.CUDAGraph()
+        with self._cuda.graph(graph):
+            for _ in range(calls):
+                once()
+        graph.replay()
+        return graph, calls
+
+    def _between_events(self, work: Callable[[], object]) -> float:
+        start, end = self._cuda.Event(enable_timing=True), self._cuda.Event(enable_timing=True)
+        start.record()
+        work()
+        end.record()
+        self._cuda.synchronize()
+        return float(start.elapsed_time(end)) * 1e-3

@@ -1,0 +1,242 @@
+"""The meter proves itself: known durations, known bytes, identical code, and what a busy machine does to it.
+
+Each proof gives figures with the range that they must lie in. They run in a worker, pinned and with the allocator
+fixed like every timed launch, and need no layer: what is timed is a dense layer with a bend, of the controls.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from statistics import median, quantiles
+from time import perf_counter_ns
+
+import torch
+from torch import Tensor
+from torch.utils.benchmark import Timer
+
+from harness.layers.drawing import draw
+from harness.layers.spec import Strategy
+from harness.measure import memory
+from harness.measure.clock import Clock, CpuClock
+from harness.measure.conditions import CpuConditions
+from harness.measure.passes import Call, Ready, ready
+from harness.measure.sampler import SAMPLE_SECONDS, Arm, Rounds, Series, sample, take, warm_up
+from harness.records.schema import Proof
+from harness.verify.controls import dense_layer
+
+MARGIN = 0.02
+EVERY_ROUND = 10**6
+DIMS = {"B": 256, "I": 256, "O": 256}
+COMPARISON_SECONDS = 4.0
+
+
+def proof(
+    name: str, what: str, figure: float, low: float | None, high: float | None, unit: str, detail: str = ""
+) -> Proof:
+    """A figure that must lie between two bounds, either of which may be open."""
+    held = (low is None or figure >= low) and (high is None or figure <= high)
+    return Proof(name, what, figure, low, high, unit, "held" if held else "failed", detail)
+
+
+def shown(name: str, what: str, figure: float, unit: str) -> Proof:
+    """A figure beside the others that nothing is asked of."""
+    return Proof(name, what, figure, None, None, unit, "shown")
+
+
+def workload() -> Ready:
+    """Forward and backward of a dense layer, about a millisecond, in memory of its own."""
+    values = draw(dense_layer.layer, DIMS, torch.float32, "cpu", 0)
+    return ready(dense_layer.layer, dense_layer.reference, DIMS, values)
+
+
+def known_durations() -> Iterator[Proof]:
+    """The clock on busy-waits: never short, and hardly long."""
+    for microseconds, share in ((20, 0.03), (100, 0.02), (1000, 0.01)):
+        call = Call(lambda: None, lambda _, us=microseconds: _wait(us))  # type: ignore[misc]
+        off = median(CpuClock().seconds(call, 1) for _ in range(100)) / (microseconds * 1e-6) - 1
+        yield proof("known duration", f"a wait of {microseconds} µs is off by", off, 0.0, share, "ratio")
+
+
+def _wait(microseconds: int) -> None:
+    end = perf_counter_ns() + 1000 * microseconds
+    while perf_counter_ns() < end:
+        pass
+
+
+def overhead() -> Iterator[Proof]:
+    """What the timing itself takes of a sample."""
+    pairs = []
+    for _ in range(1000):
+        start = perf_counter_ns()
+        pairs.append(perf_counter_ns() - start)
+    yield proof("overhead", "a pair of clock readings", median(pairs), None, 200, "ns")
+    call = workload().calls["forward_backward"]
+    warm_up(call, CpuClock())
+    one = CpuClock().seconds(call, 50) / 50
+    yield proof("overhead", "clock readings, of a sample", median(pairs) * 1e-9 / one, None, 1e-3, "ratio")
+    nothing = Series(Arm("nothing", False, call), 1)
+    takes = []
+    for _ in range(1000):
+        start = perf_counter_ns()
+        take(nothing, _Stopped(), 0)
+        takes.append(perf_counter_ns() - start)
+    share = median(takes) * 1e-9 / SAMPLE_SECONDS
+    yield proof("overhead", "book-keeping around a sample, of the sample", share, None, 1e-3, "ratio")
+
+
+class _Stopped:
+    """A clock that calls nothing."""
+
+    def seconds(self, call: Call, n: int) -> float:
+        return 0.0
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two arms of identical code: log-ratio second over first arm, and that of later over earlier in a round."""
+
+    log_ratio: float
+    position: float
+    series: tuple[Series, Series]
+    rounds: Rounds
+
+
+def identical(seconds: float, seed: int, clock: Clock | None = None) -> Comparison:
+    """Time the same code twice, in paired rounds."""
+    arms = [Arm(name, False, workload().calls["forward_backward"]) for name in ("one", "other")]
+    (one, other), rounds = sample(
+        arms, clock or CpuClock(), seconds, random.Random(seed), conditions=CpuConditions(), most_rounds=EVERY_ROUND
+    )
+    logs = [math.log(b / a) for a, b in _per_call(one, other)]
+    by_order = [log if t.order == 1 else -log for log, t in zip(logs, other.samples, strict=True)]
+    return Comparison(median(logs), median(by_order), (one, other), rounds)
+
+
+def _per_call(one: Series, other: Series) -> Iterator[tuple[float, float]]:
+    for a, b in zip(one.seconds, other.seconds, strict=True):
+        yield a / one.calls, b / other.calls
+
+
+def identical_code(comparisons: int, seconds: float = COMPARISON_SECONDS) -> Iterator[Proof]:
+    """A/A: identical code compared with itself, many times."""
+    found = [identical(seconds, seed) for seed in range(comparisons)]
+    off = [abs(math.expm1(c.log_ratio)) for c in found]
+    name = "identical code"
+    yield proof(name, f"error of a ratio, median of {comparisons}", median(off), None, 0.0025, "ratio")
+    yield proof(name, "error of a ratio, 90th percentile", quantiles(off, n=10)[-1], None, 0.006, "ratio")
+    outside = sum(x > MARGIN for x in off)
+    allowed = max(0, round(0.02 * comparisons))
+    yield proof(name, f"outside the margin of {MARGIN:.0%}, of {comparisons}", outside, None, allowed, "count")
+    position = median(abs(c.position) for c in found)
+    yield proof("position", "later over earlier in a round, median", position, None, 0.005, "ratio")
+
+
+def one_after_the_other(comparisons: int, seconds: float = COMPARISON_SECONDS) -> Iterator[Proof]:
+    """The same comparisons as other tools make them: one arm, then the other, in the same time."""
+    off = []
+    for _ in range(comparisons):
+        one, other = (
+            Timer("run(prepare())", globals=vars(workload().calls["forward_backward"]))
+            .blocked_autorange(min_run_time=seconds / 2).median
+            for _ in range(2)
+        )  # fmt: skip
+        off.append(abs(other / one - 1))
+    name = "torch.utils.benchmark"
+    yield shown(name, f"error of a ratio, median of {comparisons}", median(off), "ratio")
+    yield shown(name, "error of a ratio, 90th percentile", quantiles(off, n=10)[-1], "ratio")
+    yield shown(name, f"outside a margin of {MARGIN:.0%}, of {comparisons}", sum(x > MARGIN for x in off), "count")
+
+
+def busy_machine(comparisons: int, seconds: float) -> Iterator[Proof]:
+    """A/A while two other processes burn: it still holds, and the samples say that they were disturbed."""
+    burners = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    try:
+        found = [identical(seconds, seed) for seed in range(comparisons)]
+    finally:
+        for burner in burners:
+            burner.kill()
+            burner.wait()
+    outside = sum(abs(math.expm1(c.log_ratio)) > MARGIN for c in found)
+    name = "busy machine"
+    yield proof(name, f"outside the margin of {MARGIN:.0%}, of {comparisons}", outside, None, comparisons // 5, "count")
+    disturbed = [
+        t.switches > 0 or t.cpu_seconds < 0.9 * t.wall_seconds for c in found for s in c.series for t in s.samples
+    ]
+    yield proof(name, "samples that say they were disturbed", sum(disturbed) / len(disturbed), 0.25, None, "ratio")
+
+
+class _Plant(torch.autograd.Function):
+    """Keeps 4 MiB for the backward that it has no use for."""
+
+    @staticmethod
+    def forward(ctx, y: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        ctx.planted = torch.empty(2**20)
+        return y.view_as(y)
+
+    @staticmethod
+    def backward(ctx, g: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        return g
+
+
+def known_bytes() -> Iterator[Proof]:
+    """Memory against the formula of a linear layer, 4 (BO + BI + IO + O) bytes with the output held."""
+    linear = Strategy(lambda x, weight, bias: torch.addmm(bias, x, weight))
+    planted = Strategy(lambda x, weight, bias: _Plant.apply(torch.addmm(bias, x, weight)))
+    for B, I, O in ((7, 13, 5), (64, 64, 64), (1, 1, 1), (129, 257, 33)):  # noqa: E741
+        dims = {"B": B, "I": I, "O": O}
+        plain, more = (_bytes(s, dims) for s in (linear, planted))
+        truth = 4 * (B * O + B * I + I * O + O)
+        yield proof("known bytes", f"{B} × {I} → {O}: {truth} B, off by", plain.backward_peak - truth, 0, 0, "B")
+        yield proof("known bytes", "4 MiB planted, off by", more.saved - plain.saved - 2**22, 0, 0, "B")
+
+
+def _bytes(strategy: Strategy, dims: dict[str, int]) -> memory.Bytes:
+    values = draw(dense_layer.layer, dims, torch.float32, "cpu", 0)
+    return memory.measure(ready(dense_layer.layer, strategy, dims, values).calls, "cpu")
+
+
+def agreement() -> Iterator[Proof]:
+    """Beside ``torch.utils.benchmark``, interleaved in one process."""
+    call = workload().calls["forward_backward"]
+    timer = Timer("run(prepare())", globals=vars(call))
+    warm_up(call, CpuClock())
+    pairs = [(timer.timeit(20).mean, CpuClock().seconds(call, 20) / 20) for _ in range(20)]
+    off = median(ours for _, ours in pairs) / median(theirs for theirs, _ in pairs) - 1
+    yield proof("agreement", "over torch.utils.benchmark", off, -0.05, 0.05, "ratio")
+
+
+def device() -> Iterator[Proof]:
+    """The CUDA clocks; not run where there is no GPU."""
+    if not torch.cuda.is_available():
+        yield Proof("GPU", "sleep kernels, dispatch, flush", None, None, None, "", "not_run", "no CUDA device")
+        return
+    from harness.measure.cuda import ColdClock, GraphClock, WallClock
+
+    cold, hot, wall = ColdClock(), GraphClock(), WallClock()
+
+    def call(run: object) -> Call:
+        return Call(lambda: None, lambda _: run())  # type: ignore[operator]
+
+    def sleep(cycles: int) -> Call:
+        return call(lambda: torch.cuda._sleep(cycles))
+
+    for name, clock in (("cold", cold), ("hot", hot), ("wall", wall)):
+        one, two = (median(clock.seconds(sleep(c), 10) for _ in range(10)) for c in (10**6, 2 * 10**6))
+        yield proof("GPU", f"a sleep of twice the cycles, {name}", two / one, 1.98, 2.02, "ratio")
+    single = torch.zeros(1, device="cuda")
+    add = call(lambda: single.add_(1))
+    yield proof(
+        "GPU", "one-element add, wall over hot", wall.seconds(add, 1000) / hot.seconds(add, 1000), 1.2, None, "ratio"
+    )
+    for name, size, low, high in (("4 MiB", 2**20, 1.03, None), ("4 GiB", 2**30, 0.97, 1.03)):
+        source = torch.rand(size, device="cuda")
+        sink = torch.empty_like(source)
+        copy = call(lambda a=source, b=sink: b.copy_(a))
+        ratio = median(cold.seconds(copy, 10) for _ in range(10)) / median(hot.seconds(copy, 10) for _ in range(10))
+        yield proof("GPU", f"a copy of {name}, cold over hot", ratio, low, high, "ratio")
+        del source, sink

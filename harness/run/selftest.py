@@ -1,0 +1,78 @@
+"""``selftest``: the meter's proofs on this machine, and their records."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from harness.analyse import simulation
+from harness.records.schema import SCHEMA, CellEnd, Group
+from harness.records.store import Journal, Record, Run, read
+from harness.run import opening
+from harness.run.conductor import Conductor
+from harness.run.jobs import Cell, Job, Scope
+from harness.run.progress import Reporter
+from harness.run.proving import LAUNCH, at_level, power
+from harness.run.wanted import Wanted
+
+TIMEOUT = 1200.0
+LAUNCHES = 24
+SECONDS = {"quick": 10.0, "standard": 150.0, "full": 1300.0}
+
+
+def proof_job(level: str) -> Job:
+    """All proofs of a level, in one pinned process."""
+    group = Group("", "", "", "cpu", 1)
+    cells = tuple(Cell("proofs", (name,), group, scope=Scope(level)) for name in at_level(level))
+    return Job(cells, (), "cpu", 1, 0, 0.0)
+
+
+def _header(level: str) -> Record:
+    """That of a run without layers."""
+    wanted = dataclasses.asdict(Wanted(profile="selftest", scope=Scope(level), measure=False))
+    nothing = {"sources": [], "baselines": {}, "groups": [], "passes": [], "launches": 0, "devices": ["cpu"]}
+    started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return {"kind": "run", "schema": SCHEMA, "started": started, "wanted": wanted, **nothing}
+
+
+def selftest(level: str, out: Path | None, label: Callable[[Record, str], Path]) -> Run:
+    """Run the proofs of a level.
+
+    Args:
+        label: names the folder of this machine's results where ``out`` is None.
+
+    Raises:
+        UsageError, StoreError: the folder cannot be used.
+        WorkerError: workers cannot even start.
+    """
+    if out is not None:
+        opening.check_folder(out, False)
+    with tempfile.TemporaryDirectory(prefix="layerbench-") as temporary, Reporter() as reporter:
+        scratch = Path(temporary)
+        described = opening.describe((), scratch, TIMEOUT, reporter)
+        folder = out or label(described.environment, "selftest")
+        journal = Journal(folder)
+        try:
+            journal.write([_header(level), described.environment, CellEnd(0.0)], opening.HEADER, 1)
+            job = proof_job(level)
+            launches = LAUNCHES if level == "full" else 0
+            reporter.estimate(SECONDS[level], len(job.cells) + launches)
+            conductor = Conductor(journal, reporter, scratch, TIMEOUT, attempt=1)
+            conductor.run([job])
+            group = job.cells[0].group
+            for launch in range(1, launches + 1):
+                cell = Cell("proofs", (LAUNCH,), group, launch=launch, scope=Scope(level))
+                conductor.run([Job((cell,), (), "cpu", 1, 0, 0.0)])
+            if launches:
+                recorded = [r["figure"] for r in read(folder).of("proof") if r["proof"] == LAUNCH]
+                noise = simulation.recorded_noise(np.random.default_rng(2), recorded)
+                found = power(noise, f"resampled from {len(recorded)} recorded launches")
+                journal.write([*found, CellEnd(0.0)], "power of recorded launches", 1)
+        finally:
+            journal.close()
+    return read(folder)

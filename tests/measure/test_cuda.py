@@ -1,0 +1,96 @@
+"""The CUDA clocks on a device that is made up: every kernel takes a millisecond of its time."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from harness.measure.cuda import ColdClock, GraphClock
+from harness.measure.passes import Call
+
+KERNEL, FLUSH = 1e-3, 0.25
+
+
+class FakeCuda:
+    """Counts device time; what runs while a graph is captured takes none, and a replay takes that of what it holds."""
+
+    def __init__(self) -> None:
+        self.now, self.flushed, self._captured = 0.0, 0, None
+
+    def kernel(self, seconds: float = KERNEL) -> None:
+        if self._captured is None:
+            self.now += seconds
+        else:
+            self._captured.seconds += seconds
+
+    def flush(self) -> None:
+        self.flushed += 1
+        self.now += FLUSH
+
+    def Event(self, enable_timing: bool) -> Any:  # noqa: N802 - torch's name
+        assert enable_timing
+        event = SimpleNamespace(at=None)
+        event.record = lambda: setattr(event, "at", self.now)
+        event.elapsed_time = lambda end: (end.at - event.at) * 1e3
+        return event
+
+    def CUDAGraph(self) -> Any:  # noqa: N802 - torch's name
+        graph = SimpleNamespace(seconds=0.0, replays=0)
+
+        def replay() -> None:
+            graph.replays += 1
+            self.now += graph.seconds
+
+        graph.replay = replay
+        return graph
+
+    @contextmanager
+    def graph(self, graph: Any) -> Iterator[None]:
+        self._captured = graph
+        yield
+        self._captured = None
+
+    @contextmanager
+    def stream(self, stream: Any) -> Iterator[None]:
+        yield
+
+    def Stream(self) -> Any:  # noqa: N802 - torch's name
+        return SimpleNamespace(wait_stream=lambda other: None)
+
+    current_stream = Stream
+
+    def synchronize(self) -> None:
+        pass
+
+
+@pytest.fixture
+def cuda() -> FakeCuda:
+    return FakeCuda()
+
+
+def _call(cuda: FakeCuda, kernels: int = 1) -> Call:
+    return Call(lambda: cuda.kernel(), lambda _: [cuda.kernel() for _ in range(kernels)])
+
+
+def test_a_cold_call_is_timed_without_its_preparation_and_the_flush_before_each(cuda: FakeCuda) -> None:
+    assert ColdClock(cuda.flush, cuda).seconds(_call(cuda, 3), 5) == pytest.approx(5 * 3 * KERNEL)
+    assert cuda.flushed == 5
+
+
+@pytest.mark.parametrize("n", [1, 7, 40])
+def test_a_graph_is_captured_once_and_replayed_to_the_time_of_n_calls(cuda: FakeCuda, n: int) -> None:
+    clock, call = GraphClock(cuda), Call(lambda: None, lambda _: cuda.kernel(1e-4))
+    assert clock.seconds(call, n) == pytest.approx(n * 1e-4)
+    before = cuda.now
+    assert clock.seconds(call, n) == pytest.approx(n * 1e-4)
+    assert cuda.now - before == pytest.approx(-(-n // 10) * 10 * 1e-4)  # whole graphs of ten, and no capture
+
+
+def test_a_long_call_makes_a_graph_of_its_own(cuda: FakeCuda) -> None:
+    clock, call = GraphClock(cuda), Call(lambda: None, lambda _: cuda.kernel(0.02))
+    assert clock.seconds(call, 1) == pytest.approx(0.02)
+    before = cuda.now
+    clock.seconds(call, 1)
+    assert cuda.now - before == pytest.approx(0.02)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from harness.layers.drawing import Values
 from harness.layers.spec import Dims, Layer, Strategy
+from harness.verify.interpreting import strict_memory
 from harness.verify.probes import Answer, WrongAnswerError, gradients
 
 GUARD = 256  # elements before and after each guarded buffer: a multiple of any alignment that a kernel may ask for
@@ -22,13 +22,13 @@ def guarded(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
     """Output and gradients where every buffer lies between rows of NaN, and fresh ones hold NaN.
 
     What reads or writes beyond an end, or leaves an element unwritten, shows: in the answer or in the guards. In
-    Triton's interpreter a masked load without ``other`` gives NaN too, which on a GPU is undefined, instead of its 0.
+    Triton's interpreter every address is looked at besides (interpreting.py).
     """
     (mine,) = values
     inner = {n: _between_guards(x)[1] for n, x in mine.inputs.items()}
     placed = Values(inner, mine.parameters, _between_guards(mine.cotangent)[1], mine.target)
     buffers: list[Tensor] = []
-    with _guarded_allocations(buffers), _undefined_loads():
+    with _guarded_allocations(buffers), strict_memory():
         answer = gradients(strategy, dims, [placed])
     for buffer in buffers:
         if not (buffer[:GUARD].isnan().all() and buffer[-GUARD:].isnan().all()):
@@ -72,29 +72,6 @@ def _guarded_allocations(buffers: list[Tensor]) -> Iterator[None]:
     finally:
         for (place, name), original in zip(places, originals, strict=True):
             setattr(place, name, original)
-
-
-@contextmanager
-def _undefined_loads() -> Iterator[None]:
-    """In the interpreter, what a masked load without ``other`` gives where the mask is off becomes NaN."""
-    interpreter = sys.modules.get("triton.runtime.interpreter")
-    if interpreter is None:
-        yield
-        return
-    builder = interpreter.InterpreterBuilder
-    original = builder.create_masked_load
-
-    def create_masked_load(self: Any, ptrs: Any, mask: Any, other: Any, *rest: Any) -> Any:
-        loaded = original(self, ptrs, mask, other, *rest)
-        if other is None and loaded.data.dtype.kind == "f":
-            loaded.data[~mask.data.astype(bool)] = float("nan")
-        return loaded
-
-    builder.create_masked_load = create_masked_load
-    try:
-        yield
-    finally:
-        builder.create_masked_load = original
 
 
 def tail(strategy: Strategy, dims: Dims, values: Sequence[Values], rows: int, layer: Layer) -> Answer:

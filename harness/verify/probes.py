@@ -227,6 +227,23 @@ def second_order(strategy: Strategy, dims: Dims, values: Sequence[Values], live:
     return _named(list(operands), zeros)
 
 
+def third_order(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
+    """Gradients of the squared size of the gradients of a gradient penalty: up to third derivatives, by the tape."""
+    (mine,) = values
+    instance = build(strategy, dims, mine.parameters)
+    operands = {**leaves(mine), **instance.parameters, "cotangent": mine.cotangent.detach().requires_grad_()}
+    tensors = list(operands.values())
+    with buffers_kept():
+        output = instance.call(instance.parameters, {n: operands[n] for n in mine.inputs})
+        total = (output * operands["cotangent"]).sum()
+        for _ in range(2):
+            slopes = torch.autograd.grad(total, tensors, create_graph=True, allow_unused=True)
+            total = total + torch.stack([s.square().sum() for s in slopes if s is not None]).sum()
+        grads = torch.autograd.grad(total, tensors, allow_unused=True)
+    zeros = [torch.zeros_like(t) if g is None else g for g, t in zip(grads, tensors, strict=True)]
+    return _named(list(operands), zeros)
+
+
 @contextmanager
 def buffers_kept() -> Iterator[None]:
     """Compiled backwards that give up their buffers refuse the graphs that are walked more than once."""

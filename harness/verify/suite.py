@@ -12,7 +12,7 @@ from functools import partial
 from itertools import combinations
 from typing import Literal
 
-from harness.layers.spec import Dims
+from harness.layers.spec import Dims, Layer
 from harness.records.schema import Check, Group, Training, dims_text
 from harness.verify import arranging, checks, placing, probes, state, upstream, watching, wrapping
 from harness.verify.judging import Question, Subject, as_given, check_untouched, compare, look
@@ -22,8 +22,9 @@ from harness.verify.search import search
 Level = Literal["quick", "standard", "full"]
 LEVELS: tuple[Level, ...] = ("quick", "standard", "full")
 LONG, LONG_INTERPRETED = 2**16 + 1, 2**12 + 1
-MANY_TILES = (577, 97)
-"""Rows, and every other dim: enough for kernels that deal out tiles of 64 in groups of 8."""
+MANY, SEVERAL = 577, 97
+"""Sizes that take many tiles and several: enough for kernels that deal out tiles of 64 in groups of 8."""
+MANY_FLOPS = 10**8
 SHAPES = {"quick": 0, "standard": 2, "full": 20}
 FEW_DRAWS = 2  # where a draw is large, or the question is one of shapes
 
@@ -195,8 +196,8 @@ def _shapes(subject: Subject, seed: int, level: Level) -> Iterator[Stage]:
     if not layer.leading:
         return
     if subject.claims.kernels:
-        dims = {n: MANY_TILES[n != layer.leading] for n in layer.check[0]}
-        yield _asked(subject, Question("shapes", probes.gradients, setting="many tiles"), dims, dtype, seed, 1)
+        for dims in many_tiles(layer):
+            yield _asked(subject, Question("shapes", probes.gradients, setting="many tiles"), dims, dtype, seed, 1)
     dims = {**layer.check[0], layer.leading: 0}
     yield _asked(subject, Question("empty", probes.gradients, optional=True), dims, dtype, seed, 1)
     dims = {**layer.check[0], layer.leading: arranging.SPLIT[0] * arranging.SPLIT[1]}
@@ -209,6 +210,17 @@ def _shapes(subject: Subject, seed: int, level: Level) -> Iterator[Stage]:
             for arrange in (arranging.positive,) if subject.interpreted else (as_given, arranging.positive):
                 question = Question("long", probes.gradients, arrange=arrange, setting=_words(arrange))
                 yield _asked(subject, question, dims, dtype, seed, FEW_DRAWS)
+
+
+def many_tiles(layer: Layer) -> list[Dims]:
+    """Sizes at which kernels take many tiles in some dims and several in the others, or where that were too much work,
+    many in one dim alone."""
+    names = list(layer.check[0])
+    some = [{n: MANY if (n == layer.leading) is first else SEVERAL for n in names} for first in (True, False)]
+    if all(layer.cost("forward", dims).flops <= MANY_FLOPS for dims in some):
+        return list(some)
+    alone = [{**layer.check[0], n: MANY} for n in names]
+    return [dims for dims in alone if layer.cost("forward", dims).flops <= MANY_FLOPS]
 
 
 def _transforms(subject: Subject, seed: int, level: Level) -> Iterator[Stage]:
@@ -225,6 +237,8 @@ def _transforms(subject: Subject, seed: int, level: Level) -> Iterator[Stage]:
         yield _attributed(subject, second, dims, dtype, seed, FEW_DRAWS)
     if level == "quick":
         return
+    if tape and not compiled:
+        yield _asked(subject, question("third_order", probes.third_order), dims, dtype, seed, FEW_DRAWS)
     yield _asked(subject, question("forward_ad", probes.forward_ad, count=2), dims, dtype, seed, FEW_DRAWS)
     yield _asked(subject, question("func_grad", probes.func_grad), dims, dtype, seed, FEW_DRAWS)
     sample = question("per_sample", probes.per_sample, probes.per_sample_in_a_loop, count=3)
@@ -236,7 +250,11 @@ def _transforms(subject: Subject, seed: int, level: Level) -> Iterator[Stage]:
     yield _asked(subject, jacobian, dims, dtype, seed, 1)
     backend = "inductor" if level == "full" else "aot_eager"
     around = question("compile", wrapping.compile_around, probes.gradients_of_the_last, count=3, setting=backend)
-    yield _asked(subject, replace(around, options={"backend": backend}), dims, dtype, seed, 1)
+    for each in dict.fromkeys((dtype, subject.claims.dtypes[-1])):
+        yield _asked(subject, replace(around, options={"backend": backend}), dims, each, seed, 1)
+    if subject.claims.kernels:
+        for each in subject.claims.dtypes:
+            yield _asked(subject, Question("described", wrapping.described, probes.gradients), dims, each, seed, 1)
     if "float32" in subject.claims.dtypes:
         for mixed in (False, True):
             options = {"mixed": mixed}

@@ -186,6 +186,26 @@ def gradcheck(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answe
     return {}
 
 
+def described(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
+    """Gradients, while each custom op's description for the compiler (its fake) is held against what it does.
+
+    ``CrossRefFakeMode`` runs every op on fake tensors too, and compares shape, dtype, strides and aliasing.
+    """
+    from torch._subclasses.fake_tensor import MetadataMismatchError
+    from torch._subclasses.fake_utils import CrossRefFakeMode
+
+    from harness.verify.probes import gradients
+
+    def not_ours(op: Any) -> bool:
+        return op.namespace in ("aten", "prims", "prim")
+
+    try:
+        with CrossRefFakeMode(ignore_op_fn=not_ours, only_check_ops_with_meta=False):
+            return gradients(strategy, dims, values)
+    except MetadataMismatchError as error:
+        raise WrongAnswerError("description", " ".join(str(error).split())[:300]) from None
+
+
 def kernel_launches(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
     """How often each declared kernel was launched, as ``kernel in pass``: scalars."""
     (mine,) = values

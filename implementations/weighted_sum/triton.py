@@ -20,7 +20,9 @@ from torch import Tensor
 from harness import Kernel, Strategy, Style
 
 TILE = 4096  # elements of x in flight in a program, as rows × columns
-PROGRAMS = 1024  # row programs at most: a few for each multiprocessor of today's cards; not yet tuned on any
+PROGRAMS = 3 if triton.knobs.runtime.interpret else 1024
+"""Row programs at most: a few for each multiprocessor of today's cards, not yet tuned on any; in the interpreter, where
+speed is nothing, so few that each takes several passes of its loop at small sizes too."""
 WARPS = 4
 
 

@@ -1,0 +1,78 @@
+"""Triton's interpreter made strict about memory, as a GPU is not: what would be undefined there shows here.
+
+An address that a kernel loads from or stores to must lie within one of the tensors that it was given, from first to
+last element; where a mask is off, a load without ``other`` gives NaN instead of the interpreter's 0.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from harness.verify.probes import WrongAnswerError
+
+
+def extent(tensor: Tensor) -> tuple[int, int]:
+    """Addresses of the first byte of a tensor and of the one after its last, by its strides."""
+    start = tensor.data_ptr()
+    if tensor.numel() == 0:
+        return start, start
+    last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    return start, start + (last + 1) * tensor.element_size()
+
+
+@contextmanager
+def strict_memory() -> Iterator[None]:
+    """While this lasts the interpreter is strict; without one, nothing changes.
+
+    Raises:
+        WrongAnswerError: after the block, when a kernel went beyond its tensors.
+    """
+    interpreter: Any = sys.modules.get("triton.runtime.interpreter")
+    if interpreter is None:
+        yield
+        return
+    builder = interpreter.InterpreterBuilder
+    convert, load, store = interpreter._implicit_cvt, builder.create_masked_load, builder.create_masked_store
+    given: list[tuple[int, int]] = []
+    beyond: list[str] = []
+
+    def implicit_cvt(argument: Any) -> Any:
+        if isinstance(argument, Tensor):
+            given.append(extent(argument))
+        return convert(argument)
+
+    def look(pointers: Any, mask: Any, what: str) -> None:
+        addresses = pointers.data[mask.data.astype(bool)]
+        size = pointers.get_element_ty().primitive_bitwidth // 8
+        inside = np.zeros(addresses.shape, dtype=bool)
+        for start, end in given:
+            inside |= (addresses >= start) & (addresses + size <= end)
+        if not inside.all():
+            beyond.append(what)
+
+    def create_masked_load(self: Any, pointers: Any, mask: Any, other: Any, *rest: Any) -> Any:
+        look(pointers, mask, "read from")
+        loaded = load(self, pointers, mask, other, *rest)
+        if other is None and loaded.data.dtype.kind == "f":
+            loaded.data[~mask.data.astype(bool)] = float("nan")
+        return loaded
+
+    def create_masked_store(self: Any, pointers: Any, value: Any, mask: Any, *rest: Any) -> Any:
+        look(pointers, mask, "written")
+        return store(self, pointers, value, mask, *rest)
+
+    interpreter._implicit_cvt = implicit_cvt
+    builder.create_masked_load, builder.create_masked_store = create_masked_load, create_masked_store
+    try:
+        yield
+    finally:
+        interpreter._implicit_cvt = convert
+        builder.create_masked_load, builder.create_masked_store = load, store
+    if beyond:
+        raise WrongAnswerError("memory", f"{beyond[0]} beyond the end of a tensor that a kernel was given")

@@ -14,7 +14,7 @@ ALLOWED = {
     "publish": {"report", "run", "analyse", "records"},
     "report": {"analyse", "records"},
     "analyse": {"records"},
-    "run": {"verify", "measure", "layers", "records"},
+    "run": {"verify", "measure", "layers", "analyse", "records"},
     "verify": {"layers", "records"},
     "measure": {"layers", "records"},
     "layers": set(),
@@ -44,8 +44,7 @@ def _modules() -> list[Path]:
 def test_a_wing_imports_only_what_it_may(path: Path) -> None:
     wing = _wing(path)
     used = {name.split(".")[1] for name in _imports(path) if name.startswith("harness.")} - {wing}
-    analyse_for_run = {"analyse"} if wing == "run" and "harness.analyse.statistics" in set(_imports(path)) else set()
-    assert used <= ALLOWED[wing] | analyse_for_run
+    assert used <= ALLOWED[wing]
     assert not any(name.split(".")[0] == "implementations" for name in _imports(path))
     if wing in LIGHT:
         assert not any(name.split(".")[0] == "torch" for name in _imports(path))

@@ -5,22 +5,38 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from harness.analyse import simulation
-from harness.records.schema import SCHEMA, CellEnd, Group
+from harness.records.schema import SCHEMA, CellEnd, Group, Proof
 from harness.records.store import Journal, Record, Run, read
 from harness.run import opening
 from harness.run.conductor import Conductor
 from harness.run.jobs import Cell, Job, Scope
 from harness.run.progress import Reporter
-from harness.run.proving import LAUNCH, at_level, power
 from harness.run.wanted import Wanted
 
 TIMEOUT = 1200.0
+LAUNCH = "a launch"
+QUICK = ("known duration", "overhead", "known bytes")
+LEVELS = {
+    "quick": QUICK,
+    "standard": (
+        *QUICK, "agreement", "identical code", "one after the other", "busy machine", "coverage", "power", "GPU"
+    ),
+    "full": (
+        *QUICK, "agreement", "identical code, 100 times", "one after the other, 100 times", "busy machine", "coverage",
+        "power", "GPU",
+    ),
+}  # fmt: skip
+"""Names of the proofs of each level (see proving.py), which run in workers; ``quick`` ones with every benchmark."""
+PLANTED = {1.05: 0.95, 1.10: 0.99}
+"""Slow-downs, and how often each must be found at least."""
+COMPARISONS, TRIALS = 5, 1000
 LAUNCHES = 24
 SECONDS = {"quick": 10.0, "standard": 150.0, "full": 1300.0}
 
@@ -28,8 +44,16 @@ SECONDS = {"quick": 10.0, "standard": 150.0, "full": 1300.0}
 def proof_job(level: str) -> Job:
     """All proofs of a level, in one pinned process."""
     group = Group("", "", "", "cpu", 1)
-    cells = tuple(Cell("proofs", (name,), group, scope=Scope(level)) for name in at_level(level))
+    cells = tuple(Cell("proofs", (name,), group, scope=Scope(level)) for name in LEVELS[level])
     return Job(cells, (), "cpu", 1, 0, 0.0)
+
+
+def power(noise: simulation.Noise, how: str) -> Iterator[Proof]:
+    """Whether planted slow-downs are found among six strategies, in eight launches and one look."""
+    for ratio, least in PLANTED.items():
+        share = simulation.power(noise, ratio, COMPARISONS, TRIALS)
+        word: Literal["held", "failed"] = "held" if share >= least else "failed"
+        yield Proof("power", f"{ratio - 1:+.0%} is found, {how}", share, least, None, "share", word)
 
 
 def _header(level: str) -> Record:

@@ -7,8 +7,7 @@ clock or with the harness itself meddles in its own process alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 import torch._functorch.config
@@ -36,7 +35,8 @@ def leaves(values: Values) -> Tensors:
     return {name: x.detach().requires_grad_() for name, x in values.inputs.items()}
 
 
-def _named(names: Sequence[str], gradients: Sequence[Tensor | None]) -> Answer:
+def by_name(names: Sequence[str], gradients: Sequence[Tensor | None]) -> Answer:
+    """An answer of gradients. Raises MissingGradientError where one is None."""
     for name, gradient in zip(names, gradients, strict=True):
         if gradient is None:
             raise MissingGradientError(name)
@@ -47,7 +47,7 @@ def walk(output: Tensor, wanted: Tensors, cotangent: Tensor) -> Answer:
     """Gradients along the tape."""
     if not output.requires_grad:
         raise MissingGradientError("any operand: the output is cut off the tape")
-    return _named(list(wanted), torch.autograd.grad(output, list(wanted.values()), cotangent, allow_unused=True))
+    return by_name(list(wanted), torch.autograd.grad(output, list(wanted.values()), cotangent, allow_unused=True))
 
 
 def gradients(strategy: Strategy, dims: Dims, values: Sequence[Values], afterwards: bool = False) -> Answer:
@@ -62,7 +62,7 @@ def gradients(strategy: Strategy, dims: Dims, values: Sequence[Values], afterwar
     output, pullback = vjp(instance, inputs)
     if output.shape != mine.cotangent.shape:
         raise WrongAnswerError("output", f"shape is {tuple(output.shape)}, not {tuple(mine.cotangent.shape)}")
-    answer = {"output": output.detach().clone()} | _named([*inputs, *instance.parameters], pullback(mine.cotangent))
+    answer = {"output": output.detach().clone()} | by_name([*inputs, *instance.parameters], pullback(mine.cotangent))
     if afterwards:
         operands = {**inputs, **instance.parameters, "cotangent": mine.cotangent}
         answer |= {f"{name} afterwards": t.detach() for name, t in operands.items()}
@@ -120,7 +120,7 @@ def side_by_side(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> An
     output, pullback = vjp(one, inputs)
     _, others = vjp(other, leaves(second))
     others(second.cotangent)
-    return {"output": output.detach().clone()} | _named([*inputs, *one.parameters], pullback(first.cotangent))
+    return {"output": output.detach().clone()} | by_name([*inputs, *one.parameters], pullback(first.cotangent))
 
 
 def updated(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
@@ -134,7 +134,7 @@ def updated(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
     _overwrite(instance.parameters, after.parameters)
     output, pullback = vjp(instance, inputs)
     grads = pullback(after.cotangent)
-    return {"output": output.detach()} | _named([*inputs, *instance.parameters], grads)
+    return {"output": output.detach()} | by_name([*inputs, *instance.parameters], grads)
 
 
 def updated_between(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
@@ -151,7 +151,7 @@ def updated_between(strategy: Strategy, dims: Dims, values: Sequence[Values]) ->
         if "modified by an inplace operation" in str(error):
             return {}
         raise
-    return answer | _named([*inputs, *instance.parameters], grads)
+    return answer | by_name([*inputs, *instance.parameters], grads)
 
 
 def _overwrite(old: Mapping[str, Tensor], new: Mapping[str, Tensor]) -> None:
@@ -170,11 +170,11 @@ def frozen(strategy: Strategy, dims: Dims, values: Sequence[Values], wanted: Seq
         fixed = {n: t.detach() for n, t in operands.items() if n not in wanted}
 
         def function(free: Tensors) -> Tensor:
-            return _call_with(instance, {**fixed, **free}, inputs)
+            return call_with(instance, {**fixed, **free}, inputs)
 
         output, pull, *_ = torch.func.vjp(function, {n: operands[n].detach() for n in wanted})
         (found,) = pull(mine.cotangent)
-        return {"output": output.detach()} | _named(wanted, [found[n] for n in wanted])
+        return {"output": output.detach()} | by_name(wanted, [found[n] for n in wanted])
     for name, parameter in instance.parameters.items():
         parameter.requires_grad_(name in wanted)
     output = instance.call(instance.parameters, inputs)
@@ -185,70 +185,11 @@ def frozen(strategy: Strategy, dims: Dims, values: Sequence[Values], wanted: Seq
     return {"output": output.detach()} | found
 
 
-def _call_with(instance: Instance, operands: Mapping[str, Tensor], inputs: Mapping[str, Tensor]) -> Tensor:
+def call_with(instance: Instance, operands: Mapping[str, Tensor], inputs: Mapping[str, Tensor]) -> Tensor:
     """The pure output of operands by name, inputs and parameters together."""
     parameters = {n: operands[n] for n in instance.parameters}
     output: Tensor = instance.pure(parameters, {n: operands[n] for n in inputs})
     return output
-
-
-def second_order(strategy: Strategy, dims: Dims, values: Sequence[Values], live: bool) -> Answer:
-    """Gradients of ⟨y, c⟩ + Σ‖∂⟨y, c⟩/∂operand‖², as with a gradient penalty.
-
-    Args:
-        live: whether the cotangent c requires a gradient too; where it does not, ``once_differentiable`` drops the
-            second term without a word.
-    """
-    (mine,) = values
-    instance = build(strategy, dims, mine.parameters)
-    operands = {**leaves(mine), **instance.parameters}
-    if live:
-        operands["cotangent"] = mine.cotangent.detach().requires_grad_()
-    c = operands.get("cotangent", mine.cotangent)
-    first = [n for n in operands if n != "cotangent"]
-    with buffers_kept():
-        if instance.gradients == "func":
-
-            def value(t: Tensors) -> Tensor:
-                return torch.sum(_call_with(instance, t, mine.inputs) * t.get("cotangent", c))
-
-            def penalized(t: Tensors) -> Tensor:
-                slopes, y = torch.func.grad_and_value(value)(t)
-                total: Tensor = y + torch.stack([slopes[n].square().sum() for n in first]).sum()
-                return total
-
-            found = torch.func.grad(penalized)({n: t.detach() for n, t in operands.items()})
-            return _named(list(operands), [found[n] for n in operands])
-        loss = (instance.call(instance.parameters, {n: operands[n] for n in mine.inputs}) * c).sum()
-        slopes = torch.autograd.grad(loss, [operands[n] for n in first], create_graph=True)
-        total = loss + torch.stack([s.square().sum() for s in slopes]).sum()
-        grads = torch.autograd.grad(total, list(operands.values()), allow_unused=True)
-    zeros = [torch.zeros_like(t) if g is None else g for g, t in zip(grads, operands.values(), strict=True)]
-    return _named(list(operands), zeros)
-
-
-def third_order(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
-    """Gradients of the squared size of the gradients of a gradient penalty: up to third derivatives, by the tape."""
-    (mine,) = values
-    instance = build(strategy, dims, mine.parameters)
-    operands = {**leaves(mine), **instance.parameters, "cotangent": mine.cotangent.detach().requires_grad_()}
-    tensors = list(operands.values())
-    with buffers_kept():
-        output = instance.call(instance.parameters, {n: operands[n] for n in mine.inputs})
-        total = (output * operands["cotangent"]).sum()
-        for _ in range(2):
-            slopes = torch.autograd.grad(total, tensors, create_graph=True, allow_unused=True)
-            total = total + torch.stack([s.square().sum() for s in slopes if s is not None]).sum()
-        grads = torch.autograd.grad(total, tensors, allow_unused=True)
-    zeros = [torch.zeros_like(t) if g is None else g for g, t in zip(grads, tensors, strict=True)]
-    return _named(list(operands), zeros)
-
-
-@contextmanager
-def buffers_kept() -> Iterator[None]:
-    """Compiled backwards that give up their buffers refuse the graphs that are walked more than once."""
-    with torch._functorch.config.patch(donated_buffer=False):
-        yield
 
 
 def forward_ad(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
@@ -259,7 +200,7 @@ def forward_ad(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answ
     tangents = {**along.inputs, **along.parameters}
 
     def function(t: Tensors) -> Tensor:
-        return _call_with(instance, t, at.inputs)
+        return call_with(instance, t, at.inputs)
 
     _, tangent, *_ = torch.func.jvp(function, (primals,), (tangents,))
     return {"tangent of output": tangent}
@@ -270,8 +211,8 @@ def func_grad(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answe
     (mine,) = values
     instance = build(strategy, dims, mine.parameters)
     operands = {**mine.inputs, **{n: p.detach() for n, p in instance.parameters.items()}}
-    found = torch.func.grad(lambda t: (_call_with(instance, t, mine.inputs) * mine.cotangent).sum())(operands)
-    return _named(list(operands), [found[n] for n in operands])
+    found = torch.func.grad(lambda t: (call_with(instance, t, mine.inputs) * mine.cotangent).sum())(operands)
+    return by_name(list(operands), [found[n] for n in operands])
 
 
 def per_sample(strategy: Strategy, dims: Dims, values: Sequence[Values], ensemble: bool) -> Answer:
@@ -345,7 +286,7 @@ def autocast(strategy: Strategy, dims: Dims, values: Sequence[Values], mixed: bo
     if output.dtype not in (torch.bfloat16, mine.cotangent.dtype):
         raise WrongAnswerError("output", f"dtype is {output.dtype} under bfloat16 autocast")
     grads = pullback(mine.cotangent.to(output.dtype))
-    answer = {"output": output.detach()} | _named([*inputs, *instance.parameters], grads)
+    answer = {"output": output.detach()} | by_name([*inputs, *instance.parameters], grads)
     for name, operand in {**inputs, **instance.parameters}.items():
         if answer[f"gradient of {name}"].dtype != operand.dtype:
             raise WrongAnswerError(f"gradient of {name}", f"dtype is not the operand's {operand.dtype} under autocast")

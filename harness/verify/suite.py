@@ -14,7 +14,7 @@ from typing import Literal
 
 from harness.layers.spec import Dims, Layer
 from harness.records.schema import Check, Group, Training, dims_text
-from harness.verify import arranging, checks, placing, probes, state, upstream, watching, wrapping
+from harness.verify import arranging, checks, derivatives, placing, probes, state, upstream, watching, wrapping
 from harness.verify.judging import Question, Subject, as_given, check_untouched, compare, look
 from harness.verify.oracle import DRAWS
 from harness.verify.search import search
@@ -232,13 +232,13 @@ def _transforms(subject: Subject, seed: int, level: Level) -> Iterator[Stage]:
         options = {"live": live}
         setting = "cotangent with a gradient" if live else "constant cotangent"
         second = question(
-            "double_backward", probes.second_order, setting=setting, options=options, truth_options=options
+            "double_backward", derivatives.second_order, setting=setting, options=options, truth_options=options
         )
         yield _attributed(subject, second, dims, dtype, seed, FEW_DRAWS)
     if level == "quick":
         return
     if tape and not compiled:
-        yield _asked(subject, question("third_order", probes.third_order), dims, dtype, seed, FEW_DRAWS)
+        yield _asked(subject, question("third_order", derivatives.third_order), dims, dtype, seed, FEW_DRAWS)
     yield _asked(subject, question("forward_ad", probes.forward_ad, count=2), dims, dtype, seed, FEW_DRAWS)
     yield _asked(subject, question("func_grad", probes.func_grad), dims, dtype, seed, FEW_DRAWS)
     sample = question("per_sample", probes.per_sample, probes.per_sample_in_a_loop, count=3)

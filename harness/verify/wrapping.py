@@ -19,8 +19,9 @@ from torch.utils.checkpoint import checkpoint
 from harness.layers.drawing import Values
 from harness.layers.gradients import Tensors, build, vjp
 from harness.layers.spec import Dims, Strategy
+from harness.verify.derivatives import buffers_kept
 from harness.verify.kernels import launches
-from harness.verify.probes import Answer, WrongAnswerError, buffers_kept, leaves, walk
+from harness.verify.probes import Answer, WrongAnswerError, leaves, walk
 
 RENDEZVOUS_SECONDS = 60
 

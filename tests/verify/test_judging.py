@@ -10,7 +10,7 @@ import torch
 from harness import Strategy
 from harness.layers.drawing import Values
 from harness.records.schema import Check
-from harness.verify import arranging, probes, upstream, wrapping
+from harness.verify import arranging, derivatives, probes, upstream, wrapping
 from harness.verify.asking import Local, StrategyError, claims_of
 from harness.verify.checks import VALUES
 from harness.verify.judging import Question, Subject, Yardstick, check_untouched, compare, determinism, look, same_bits
@@ -246,13 +246,15 @@ def test_a_wrong_answer_is_never_laid_at_pytorch_s_door_without_a_compiler() -> 
 
 def test_a_defect_of_pytorch_does_not_excuse_another_fault() -> None:
     """Only an answer that the defect explains is laid at its door."""
-    question = Question("double_backward", probes.second_order, options={"live": False}, truth_options={"live": False})
+    question = Question(
+        "double_backward", derivatives.second_order, options={"live": False}, truth_options={"live": False}
+    )
     for factor, excused in ((1.0, True), (1.01, False)):
 
         def drops(strategy: Any, dims: Any, values: Any, factor: float = factor, **options: Any) -> Any:
             return {n: t * factor for n, t in upstream.first_order(strategy, dims, values).items()}
 
-        asked = replace(question, probe=drops, truth=probes.second_order)
+        asked = replace(question, probe=drops, truth=derivatives.second_order)
         claims = replace(claims_of(by_hand), needs=("compiler",))
         subject = replace(_subject(by_hand), claims=claims)
         found = compare(subject, asked, DIMS, "float64", 0)

@@ -252,8 +252,8 @@ def _transforms(subject: Subject, seed: int, level: Level) -> Iterator[Stage]:
     around = question("compile", wrapping.compile_around, probes.gradients_of_the_last, count=3, setting=backend)
     for each in dict.fromkeys((dtype, subject.claims.dtypes[-1])):
         yield _asked(subject, replace(around, options={"backend": backend}), dims, each, seed, 1)
-    if subject.claims.kernels:
-        for each in subject.claims.dtypes:
+    if not compiled:
+        for each in dict.fromkeys((dtype, subject.claims.dtypes[-1])):
             yield _asked(subject, Question("described", wrapping.described, probes.gradients), dims, each, seed, 1)
     if "float32" in subject.claims.dtypes:
         for mixed in (False, True):

@@ -46,6 +46,28 @@ def _detached(ctx: Any, g: Tensor, x: Tensor, weight: Tensor, bias: Tensor, y: T
     return slopes(g, x, weight.detach(), y)
 
 
+class _Twice(torch.autograd.Function):
+    """The identity, whose gradient has none of its own."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(t: Tensor) -> Tensor:
+        return t.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        return g.detach()
+
+
+def _twice(dx: Tensor, dw: Tensor, db: Tensor, z: Tensor) -> Any:
+    return dx, _Twice.apply(dw), db
+
+
 def _no_zeros(ctx: Any, operands: Any, output: Tensor) -> None:
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(*operands, output)
@@ -90,6 +112,7 @@ CONTROLS = {
         by_hand(_with_the_attribute, keep=_weight_as_attribute),
     ),
     "detached_saved": Control(17, "a saved tensor detached", "double_backward", by_hand(_detached)),
+    "twice": Control(0, "differentiable twice, not three times", "third_order", changed(_twice)),
     "no_zeros": Control(18, "undefined cotangents unhandled", "gradcheck", by_hand(keep=_no_zeros)),
     "uniform": Control(
         19, "upstream gradient taken for uniform", "values",

@@ -181,7 +181,40 @@ def _biased_when_narrow(dx: Tensor, dw: Tensor, db: Tensor, z: Tensor) -> Any:
     return dx, dw * factor, db * factor
 
 
+@torch.library.custom_op("layerbench_controls::half_described", mutates_args=())
+def _bend(t: Tensor) -> Tensor:
+    return torch.tanh(t)
+
+
+@_bend.register_fake
+def _(t: Tensor) -> Tensor:
+    return t.new_empty(t.shape, dtype=torch.float64)
+
+
+class _Described(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        bent: Tensor = _bend(x @ weight + bias)
+        return bent
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
+        ctx.save_for_backward(*inputs, output)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Any:
+        return right(ctx, g, *ctx.saved_tensors)
+
+
+def _wrongly_described(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    y: Tensor = _Described.apply(x, weight, bias)
+    return y
+
+
 CONTROLS = {
+    "described": Control(0, "a custom op that tells the compiler float64", "described", plain(_wrongly_described)),
     "empty": Control(24, "divides by the number of rows", "empty", changed(_mean_times_rows)),
     "flattened": Control(25, "leading dims lost", "leading_dims", plain(_flattened)),
     "contiguous_input": Control(26, "takes an input for contiguous", "layouts", plain(_contiguous_input)),

@@ -20,15 +20,21 @@ def row_kernel(x, slope, shift, y, D, EDGE: tl.constexpr, BLOCK: tl.constexpr): 
     start = tl.program_id(0).to(tl.int64) * D
     column = tl.arange(0, BLOCK)  # [BLOCK]
     inside = column < D
-    a, b = tl.load(slope + column, mask=inside, other=0.0), tl.load(shift + column, mask=inside, other=0.0)
+    a = tl.load(slope + column, mask=inside, other=0.0)
+    if EDGE == 3:  # noqa: SIM108 - kernels branch at compile time
+        b = tl.load(shift + column)
+    else:
+        b = tl.load(shift + column, mask=inside, other=0.0)
     value = tl.load(x + start + column, mask=inside, other=0.0)
     result = value / (1 + tl.exp(-(a * value + b)))
     if EDGE == 0:
         tl.store(y + start + column, result, mask=inside)
     elif EDGE == 1:
         tl.store(y + start + column, result, mask=column <= D)
-    else:
+    elif EDGE == 2:
         tl.store(y + start + column, result)
+    else:
+        tl.store(y + start + column, result, mask=inside)
 
 
 @triton.jit
@@ -101,6 +107,7 @@ def _strategy(edge: int = 0, filled: bool = True) -> Strategy:
 
 CONTROLS = {
     "no_tail_mask": Control(22, "a row's store runs into what follows", "guarded", _strategy(edge=2)),
+    "hidden_read": Control(0, "a parameter read beyond its end", "guarded", _strategy(edge=3)),
     "no_other": Control(23, "a tile's load without other", "guarded", _strategy(filled=False)),
 }
 MORE = {"one_too_many": Control(22, "a mask that lets one too many through", "guarded", _strategy(edge=1))}

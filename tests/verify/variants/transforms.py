@@ -157,7 +157,25 @@ def _reduced_twice(dx: Tensor, da: Tensor, db: Tensor) -> Any:
     return dx, over_rows(da), db
 
 
+@torch.library.custom_op("layerbench_variants::flat", mutates_args=())
+def _flat(t: Tensor) -> Tensor:
+    return t.flatten().clone()
+
+
+@_flat.register_fake
+def _(t: Tensor) -> Tensor:
+    return torch.empty_like(t)
+
+
+class _FlatWithinAnOp(Gate):
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Any:
+        dx, da, db = slopes(g, *ctx.saved_tensors)
+        return wanted(ctx, dx, over_rows(da), over_rows(_flat(db.detach()).view(db.shape)))
+
+
 CONTROLS = {
+    "described": Control(0, "an op of another shape than it says", "described", by_hand(_FlatWithinAnOp)),
     "detached_saved": Control(17, "saves an intermediate", "double_backward", by_hand(_IntermediateSaved)),
     "zero_tangent": Control(31, "the parameters' tangents left out", "forward_ad", by_hand(_TangentOfTheInputAlone)),
     "mapped": Control(32, "rows and samples mixed up", "per_sample", by_hand(_MixedUpByVmap)),

@@ -206,12 +206,41 @@ def _in_most(own: Launches) -> list[str]:
 
 
 def _compare(own: Launches, base: Launches, comparisons: int, looks: int) -> Interval | None:
-    """Paired by launch and round; a launch where the numbers of rounds differ (derived passes) is paired by median."""
+    differences = _differences(own, base)
+    return interval(differences, comparisons, looks) if differences else None
+
+
+def _differences(own: Launches, base: Launches) -> list[float]:
+    """Log-ratio by launch, paired by round; where the numbers of rounds differ (derived passes), of the medians."""
     differences = []
     for launch in sorted(own.keys() & base.keys()):
         t, b = own[launch].seconds, base[launch].seconds
         differences.append(float(np.median(np.log(t / b)) if len(t) == len(b) else np.log(np.median(t) / np.median(b))))
-    return interval(differences, comparisons, looks) if differences else None
+    return differences
+
+
+def seconds_by_case(run: Run) -> dict[tuple[Any, ...], list[float]]:
+    """By case: seconds a call, of each round of each launch, as they were timed."""
+    found: dict[tuple[Any, ...], list[float]] = {}
+    for key, arms in _arms(run.of("samples"), "wall").items():
+        for (strategy, again), launches in arms.items():
+            if not again:
+                found[*key, strategy] = [float(s) for _, one in sorted(launches.items()) for s in one.seconds]
+    return found
+
+
+def log_ratios(run: Run) -> dict[tuple[Any, ...], list[float]]:
+    """By case: the log-ratio to the baseline in each launch."""
+    header = run.of("run")[0]
+    arms = _arms(run.of("samples"), "wall")
+    found: dict[tuple[Any, ...], list[float]] = {}
+    for group in header.get("groups", []):
+        key = tuple(group[k] for k in GROUP)
+        for passed in header["passes"]:
+            mine = arms.get((*key, passed), {}) or _derived(arms, key, passed)
+            base = mine.get((header["baselines"][group["layer"]], False), {})
+            found |= {(*key, passed, s): _differences(own, base) for (s, again), own in mine.items() if not again}
+    return found
 
 
 def _status(run: Run, key: tuple[Any, ...], passed: str, strategy: str, measured: bool) -> tuple[str, str]:

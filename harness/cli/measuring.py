@@ -89,7 +89,7 @@ def _report(folder: Path, as_json: bool) -> int:
     """Tables, plots, and the verdicts on the terminal; the number of measured cases."""
     from harness.analyse import frames
     from harness.records.store import StoreError, read
-    from harness.report import plots, tables
+    from harness.report import interchange, plots, tables
 
     run = read(folder)
     for warning in run.warnings:
@@ -97,6 +97,7 @@ def _report(folder: Path, as_json: bool) -> int:
     try:
         tables.write_all(run, folder / "tables")
         plots.write_all(run, folder / "plots")
+        interchange.write(run, folder)
     except OSError as error:
         raise StoreError(f"cannot write to {folder}: {error.strerror}") from None
     timing = frames.timing(run)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from harness.cli.app import FAILED, app, as_rows, clear_errors, fail, how_to_resume
+from harness.cli.app import FAILED, INCONCLUSIVE, NOTHING_RAN, app, as_rows, clear_errors, fail, how_to_resume
 from harness.cli.options import Json, Out, free_folder
 
 
@@ -32,3 +33,35 @@ def selftest(
     failed = list(dict.fromkeys(found.loc[found["result"] == "failed", "proof"]))
     if failed:
         raise fail(f"on this machine, now, the meter fails in: {', '.join(failed)}", FAILED)
+
+
+@app.command(epilog="Example: layerbench compare results/before results/after")
+def compare(
+    before: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    after: Annotated[Path, typer.Argument(help="The folder of another run of the same groups.")],
+    as_json: Json = False,
+) -> None:
+    """Say what has become faster or slower between two runs.
+
+    Exit code 1 if anything has become slower, 3 if that cannot be told of anything, 4 if no case is in both.
+    """
+    from harness.analyse.compare import compare as compared
+    from harness.records.store import read
+    from harness.report import meter
+
+    with clear_errors():
+        found = compared(read(before), read(after))
+    rows = found.rows
+    if as_json:
+        typer.echo(json.dumps({"notes": found.notes, "cases": as_rows(rows)}, indent=2, ensure_ascii=False))
+    else:
+        typer.echo(meter.comparison(rows).to_markdown(index=False, disable_numparse=True))
+        for note in found.notes:
+            typer.echo(note)
+    verdicts = set(rows["verdict"])
+    if "slower" in verdicts:
+        raise typer.Exit(FAILED)
+    if not verdicts - {"missing"}:
+        raise fail("no case was measured in both runs", NOTHING_RAN)
+    if verdicts <= {"inconclusive", "missing"}:
+        raise typer.Exit(INCONCLUSIVE)

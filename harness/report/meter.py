@@ -88,5 +88,30 @@ def regimes(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def comparison(frame: pd.DataFrame) -> pd.DataFrame:
+    """What has changed between two runs; ``frame`` is that of ``compare``."""
+    rows = [
+        {
+            "layer": row.layer,
+            "size": row.dims,
+            "dtype": row.dtype,
+            "device": row.device + (f" · {row.threads} threads" if row.device == "cpu" and row.threads > 1 else ""),
+            "pass": row.passed,
+            "strategy": row.strategy,
+            "time after ÷ before": _change(row.change, row.change_low, row.change_high),
+            "tie within": "–" if math.isnan(row.margin) else f"±{row.margin:.1%}",
+            "verdict": row.verdict + (f": {row.reason}" if row.reason else ""),
+        }
+        for row in rows_of(frame)
+    ]
+    return pd.DataFrame(rows)
+
+
+def _change(change: float, low: float, high: float) -> str:
+    if math.isnan(change):
+        return "–"
+    return f"{change:.3f}" + ("" if math.isnan(low) else f" ({low:.3f}–{high:.3f})")
+
+
 def _microseconds(seconds: float) -> str:
     return "–" if math.isnan(seconds) else f"{seconds * 1e6:.4g}"

@@ -219,14 +219,14 @@ def per_sample(strategy: Strategy, dims: Dims, values: Sequence[Values], ensembl
     """Output and gradients for each of several draws of the inputs at once, by ``vmap`` of ``func.grad``.
 
     Args:
-        ensemble: each draw with parameters of its own, and the draws of an input along its last dim.
+        ensemble: each draw with parameters of its own, and the draws along the last dim of each operand.
     """
     instance = build(strategy, dims, values[0].parameters)
     along = -1 if ensemble else 0
     inputs = {n: torch.stack([v.inputs[n] for v in values], along) for n in values[0].inputs}
     parameters = {n: p.detach() for n, p in instance.parameters.items()}
     if ensemble:
-        parameters = {n: torch.stack([v.parameters[n] for v in values]) for n in parameters}
+        parameters = {n: torch.stack([v.parameters[n] for v in values], along) for n in parameters}
 
     def value(p: Tensors, x: Tensors, c: Tensor) -> tuple[Tensor, Tensor]:
         output = instance.pure(p, x)
@@ -234,7 +234,7 @@ def per_sample(strategy: Strategy, dims: Dims, values: Sequence[Values], ensembl
 
     cotangents = torch.stack([v.cotangent for v in values])
     slopes = torch.func.grad(value, (0, 1), has_aux=True)
-    mapped = torch.func.vmap(slopes, (0 if ensemble else None, along, 0))
+    mapped = torch.func.vmap(slopes, (along if ensemble else None, along, 0))
     (of_parameters, of_inputs), output = mapped(parameters, inputs, cotangents)
     found = {f"per-sample gradient of {n}": g for n, g in {**of_inputs, **of_parameters}.items()}
     return {"per-sample output": output} | found

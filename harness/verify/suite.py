@@ -22,8 +22,9 @@ from harness.verify.search import search
 Level = Literal["quick", "standard", "full"]
 LEVELS: tuple[Level, ...] = ("quick", "standard", "full")
 LONG, LONG_INTERPRETED = 2**16 + 1, 2**12 + 1
-MANY, SEVERAL = 577, 97
-"""Sizes that take many tiles and several: enough for kernels that deal out tiles of 64 in groups of 8."""
+MANY, WHOLE, SEVERAL = 577, 512, 97
+"""Sizes that take many tiles, many without a rest, and several: enough for kernels that deal out tiles of 64 in groups
+of 8. A dim of LONG_INTERPRETED takes more than any block holds."""
 MANY_FLOPS = 10**8
 SHAPES = {"quick": 0, "standard": 2, "full": 20}
 FEW_DRAWS = 2  # where a draw is large, or the question is one of shapes
@@ -196,8 +197,13 @@ def _shapes(subject: Subject, seed: int, level: Level) -> Iterator[Stage]:
     if not layer.leading:
         return
     if subject.claims.kernels:
+        many = Question("shapes", probes.gradients, setting="many tiles", optional=True)
         for dims in many_tiles(layer):
-            yield _asked(subject, Question("shapes", probes.gradients, setting="many tiles"), dims, dtype, seed, 1)
+            yield _asked(subject, many, dims, dtype, seed, 1)
+        mapped = Question("per_sample", probes.per_sample, probes.per_sample_in_a_loop, count=2, optional=True)
+        options = {"ensemble": False}
+        mapped = replace(mapped, setting="many tiles", options=options, truth_options=options)
+        yield _asked(subject, mapped, many_tiles(layer)[0], dtype, seed, 1)
     dims = {**layer.check[0], layer.leading: 0}
     yield _asked(subject, Question("empty", probes.gradients, optional=True), dims, dtype, seed, 1)
     dims = {**layer.check[0], layer.leading: arranging.SPLIT[0] * arranging.SPLIT[1]}
@@ -213,14 +219,14 @@ def _shapes(subject: Subject, seed: int, level: Level) -> Iterator[Stage]:
 
 
 def many_tiles(layer: Layer) -> list[Dims]:
-    """Sizes at which kernels take many tiles in some dims and several in the others, or where that were too much work,
-    many in one dim alone."""
-    names = list(layer.check[0])
-    some = [{n: MANY if (n == layer.leading) is first else SEVERAL for n in names} for first in (True, False)]
-    if all(layer.cost("forward", dims).flops <= MANY_FLOPS for dims in some):
-        return list(some)
-    alone = [{**layer.check[0], n: MANY} for n in names]
-    return [dims for dims in alone if layer.cost("forward", dims).flops <= MANY_FLOPS]
+    """Sizes at which kernels take many tiles: in some dims while the others take several, and in each dim alone."""
+    first, names = layer.check[0], list(layer.check[0])
+    mixed = [
+        {n: many if (n == layer.leading) is leads else SEVERAL for n in names}
+        for many, leads in ((MANY, True), (MANY, False), (WHOLE, False))
+    ]
+    alone = [{**first, n: size} for size in (MANY, LONG_INTERPRETED) for n in names if n != layer.leading]
+    return [dims for dims in (*mixed, *alone) if layer.cost("forward", dims).flops <= MANY_FLOPS]
 
 
 def _transforms(subject: Subject, seed: int, level: Level) -> Iterator[Stage]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.records.store import FILE, Run, read
+from tests.analyse.made_up import run_of
 from tests.conftest import PACKAGES, ROOT, Cli
 
 
@@ -21,7 +22,7 @@ def test_list_names_layers_and_strategies(cli: Cli) -> None:
 
 
 def test_help_shows_an_example_for_each_command(cli: Cli) -> None:
-    for command in ("list", "verify", "bench", "report"):
+    for command in ("list", "verify", "audit", "bench", "report", "selftest", "compare"):
         done = cli(command, "--help")
         assert done.returncode == 0
         assert f"Example: layerbench {command}" in done.stdout
@@ -42,7 +43,10 @@ def test_help_shows_an_example_for_each_command(cli: Cli) -> None:
         (("bench", "--resume", "--out", "tests"), "holds no records.jsonl"),
         (("bench", "--budget", "soon"), "--budget soon: give a time such as 90s, 8m or 1h"),
         (("bench", "--from", "no_such_package"), "no package and no folder called 'no_such_package'"),
+        (("bench", "--device", "cpu", "--allocator", "mine"), "--allocator mine: choose fixed or system"),
         (("report", "no/such/run"), "holds no records.jsonl"),
+        (("compare", "no/such/run", "no/such/run"), "holds no records.jsonl"),
+        (("selftest", "--out", "tests"), "is not empty: choose another --out"),
     ],
 )
 def test_a_mistake_gets_one_clear_line_and_exit_code_2(cli: Cli, arguments: tuple[str, ...], message: str) -> None:
@@ -52,6 +56,23 @@ def test_a_mistake_gets_one_clear_line_and_exit_code_2(cli: Cli, arguments: tupl
     assert len(said) == 1, done.stderr
     assert message in said[0]
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("seconds", "launches", "code"), [(1e-3, 8, 0), (2e-3, 8, 1), (1e-3, 3, 3)])
+def test_compare_tells_a_script_whether_anything_became_slower(
+    cli: Cli, tmp_path: Path, seconds: float, launches: int, code: int
+) -> None:
+    run_of(tmp_path / "a", {"autograd": 1e-3, "fast": 1e-3}, seed=1)
+    run_of(tmp_path / "b", {"autograd": 1e-3, "fast": seconds}, launches, seed=2)
+    done = cli("compare", tmp_path / "a", tmp_path / "b", "--json")
+    assert done.returncode == code
+    assert len(json.loads(done.stdout)["cases"]) == 1
+
+
+def test_runs_without_a_common_case_are_not_compared(cli: Cli, tmp_path: Path) -> None:
+    run_of(tmp_path / "a", {"autograd": 1e-3, "fast": 1e-3})
+    run_of(tmp_path / "b", {"autograd": 1e-3, "new": 1e-3})
+    assert cli("compare", tmp_path / "a", tmp_path / "b").returncode == 4
 
 
 def test_an_unknown_profile_lists_the_profiles(cli: Cli) -> None:

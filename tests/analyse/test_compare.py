@@ -1,0 +1,57 @@
+"""Two runs compared: on records that are made up, with changes that are known."""
+
+from pathlib import Path
+
+import pytest
+
+from harness.analyse.compare import compare, welch
+from tests.analyse.made_up import header, run_of
+
+BEFORE = {"autograd": 1e-3, "fast": 5e-4}
+
+
+def _verdict(folder: Path, after: dict[str, float], launches: int = 8) -> tuple[str, float]:
+    found = compare(run_of(folder / "a", BEFORE, seed=1), run_of(folder / "b", after, launches, seed=2)).rows
+    (row,) = found[found["strategy"] == "fast"].to_dict("records")
+    return row["verdict"], row["change"]
+
+
+@pytest.mark.parametrize(("seconds", "word"), [(5e-4, "tie"), (6e-4, "slower"), (4e-4, "faster")])
+def test_a_change_is_found_and_no_change_is_a_tie(tmp_path: Path, seconds: float, word: str) -> None:
+    verdict, change = _verdict(tmp_path, {**BEFORE, "fast": seconds})
+    assert verdict == word
+    assert change == pytest.approx(seconds / 5e-4, rel=0.02)
+
+
+def test_a_slower_machine_is_no_change(tmp_path: Path) -> None:
+    assert _verdict(tmp_path, {name: 3 * t for name, t in BEFORE.items()})[0] == "tie"
+
+
+def test_too_few_launches_are_inconclusive_and_say_so(tmp_path: Path) -> None:
+    assert _verdict(tmp_path, {**BEFORE, "fast": 1e-3}, launches=4)[0] == "inconclusive"
+
+
+def test_what_is_in_one_run_only_is_missing(tmp_path: Path) -> None:
+    found = compare(run_of(tmp_path / "a", BEFORE), run_of(tmp_path / "b", {"autograd": 1e-3, "new": 1e-3})).rows
+    assert dict(zip(found["strategy"], found["reason"], strict=True)) == {
+        "fast": "not measured in the run after", "new": "not measured in the run before",
+    }  # fmt: skip
+    assert set(found["verdict"]) == {"missing"}
+
+
+def test_what_else_has_changed_is_said(tmp_path: Path) -> None:
+    other = header(stack={"torch": "3"}, digests={"wave": "a", "wave/autograd": "new"})
+    notes = compare(run_of(tmp_path / "a", BEFORE), run_of(tmp_path / "b", BEFORE, head=other)).notes
+    assert notes == (
+        "another torch: 2 before, 3 after",
+        "changed source: wave/autograd (the baseline: ratios are to another code)",
+    )
+
+
+def test_welch_is_that_of_scipy() -> None:
+    from scipy.stats import ttest_ind
+
+    one, other = [0.01, 0.02, 0.0, 0.015, 0.005], [0.05, 0.02, 0.07, 0.04, 0.03, 0.06]
+    reference = ttest_ind(other, one, equal_var=False).confidence_interval(0.95)
+    found = welch(one, other, 1)
+    assert (found.low, found.high) == pytest.approx((reference.low, reference.high))

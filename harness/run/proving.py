@@ -13,7 +13,7 @@ from harness.run import proofs
 from harness.run.jobs import Cell
 from harness.run.process import Process
 from harness.run.proofs import proof
-from harness.run.selftest import LAUNCH, power
+from harness.run.selftest import LAUNCH
 
 TRIALS = 1000
 SIX = (0.95, 1.0, 1.05, 1.0, 0.95)
@@ -32,23 +32,17 @@ def coverage() -> Iterator[Proof]:
         yield proof("coverage", f"6 strategies together, {words}", share, 0.95, None, "share")
 
 
-def simulated_power() -> Iterator[Proof]:
-    """With a launch's deviation as seen on a shared 2-core machine, 1.22 %."""
-    return power(simulation.normal_noise(np.random.default_rng(1), launch_sd=0.0122), "simulated")
-
-
 PROOFS: dict[str, Callable[[], Iterator[Proof]]] = {
     "known duration": proofs.known_durations,
     "overhead": proofs.overhead,
     "known bytes": proofs.known_bytes,
     "agreement": proofs.agreement,
-    "identical code": lambda: proofs.identical_code(12),
+    "identical code": lambda: proofs.identical_code(8),
     "identical code, 100 times": lambda: proofs.identical_code(100),
-    "one after the other": lambda: proofs.one_after_the_other(6),
+    "one after the other": lambda: proofs.one_after_the_other(4),
     "one after the other, 100 times": lambda: proofs.one_after_the_other(100),
-    "busy machine": lambda: proofs.busy_machine(5, 3.0),
+    "busy machine": lambda: proofs.busy_machine(4, 3.0),
     "coverage": coverage,
-    "power": simulated_power,
     "GPU": proofs.device,
 }
 

@@ -9,9 +9,10 @@ import random
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
-from harness.records.store import FILE, read
+from harness.records.store import FILE, StoreError, read
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "tests" / "packages" / "hostile"
@@ -25,6 +26,37 @@ def command(out: Path) -> list[str]:
     return [sys.executable, "-m", "harness", "bench", "--profile", "quick", *asked, *how]
 
 
+def stopped(out: Path, wait_for: int, delay: float) -> int | None:
+    """Start the run or go on with it, and kill it a while after it has closed so many cells more.
+
+    Returns:
+        Its exit code where it ended before, else None.
+    """
+    process = subprocess.Popen(command(out), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    before, end = closed(out), 0.0
+    while process.poll() is None:
+        if not end and len(closed(out)) >= len(before) + wait_for:
+            end = time.monotonic() + delay
+        if end and time.monotonic() >= end:
+            process.kill()
+            process.wait()
+            return None
+        time.sleep(0.02)
+    return process.returncode
+
+
+def closed(out: Path) -> list[str]:
+    """Names of the cells that are done, by the records; none where not even the header is."""
+    if not (out / FILE).exists():
+        return []
+    try:
+        return [r["cell"] for r in read(out).of("cell")]
+    except StoreError as error:
+        if "holds no run record" not in str(error):
+            raise
+        return []
+
+
 def main() -> int:
     """Exit code 1 where a record was lost, or a cell was run twice."""
     parser = argparse.ArgumentParser()
@@ -32,42 +64,26 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     rng = random.Random(given.seed)
-    kills = runs = lost = twice = unreadable = 0
+    kills = runs = lost = twice = incomplete = 0
     with tempfile.TemporaryDirectory() as scratch:
         while kills < given.kills:
             out = Path(scratch) / f"run{runs}"
-            closed: set[str] = set()
+            before: set[str] = set()
             code = None
             while code is None:
-                process = subprocess.Popen(
-                    command(out), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-                )
-                try:
-                    _, errors = process.communicate(timeout=rng.uniform(0.5, 15.0) if kills < given.kills else 600)
-                    code = process.returncode
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.communicate()
-                    kills += 1
-                if (out / FILE).exists() and "run" in (out / FILE).read_text()[:200]:
-                    try:
-                        now = [r["cell"] for r in read(out).of("cell")]
-                    except Exception as error:  # noqa: BLE001 - counted, and said
-                        unreadable += 1
-                        print(f"unreadable after {kills} kills: {error}", flush=True)
-                        continue
-                    lost += len(closed - set(now))
-                    twice += len(now) - len(set(now))
-                    closed = set(now)
+                last = kills >= given.kills
+                code = stopped(out, 10**6 if last else rng.randint(0, 4), rng.uniform(0.0, 4.0))
+                kills += code is None
+                now = closed(out)
+                lost += len(before - set(now))
+                twice += len(now) - len(set(now))
+                before = set(now)
             runs += 1
             samples = len(read(out).of("samples"))
-            complete = code == 0 and samples == LAUNCHES * 2 * 3
-            print(f"{runs} runs, {kills} kills: exit {code}, {samples} series of samples", flush=True)
-            if not complete:
-                print(errors[-500:])
-                lost += 1
-    print(f"{kills} kills in {runs} runs: {lost} lost, {twice} twice, {unreadable} unreadable")
-    return int(bool(lost or twice or unreadable))
+            incomplete += code != 0 or samples != LAUNCHES * 2 * 3
+            print(f"{kills} kills, {runs} runs: exit {code}, {len(before)} cells, {samples} series", flush=True)
+    print(f"{kills} kills in {runs} runs: {lost} cells lost, {twice} run twice, {incomplete} runs incomplete")
+    return int(bool(lost or twice or incomplete))
 
 
 if __name__ == "__main__":

@@ -348,7 +348,18 @@ def memory(run: Run) -> pd.DataFrame:
     """One row for each group × strategy, in bytes above parameters and inputs; ``reason`` says why where none is."""
     frame = _frame(run, "memory")
     failed = [r for r in run.of("status") if r["stage"] == "memory" and r["dims"]]
-    columns = [*GROUP, "strategy", "saved", "forward_peak", "backward_peak", "step_peak", "left", "reason"]
+    columns = [
+        *GROUP,
+        "strategy",
+        "saved",
+        "forward_peak",
+        "backward_peak",
+        "least",
+        "step_peak",
+        "left",
+        "reserved",
+        "reason",
+    ]
     measured = [{**row, "reason": ""} for row in frame.to_dict("records")]
     return pd.DataFrame(
         [*measured, *({k: r[k] for k in (*GROUP, "strategy", "reason")} for r in failed)], columns=columns

@@ -229,10 +229,11 @@ def memory(frame: pd.DataFrame) -> pd.DataFrame:
         ("saved", "saved for backward (KiB)"),
         ("forward_peak", "peak of forward"),
         ("backward_peak", "peak of backward"),
+        ("least", "output and gradients alone"),
         ("step_peak", "peak of a step"),
         ("left", "left after"),
     ):
-        shown[title] = (frame[column] / 1024).map(lambda kib: "–" if math.isnan(kib) else f"{kib:.6g}")
+        shown[title] = (frame[column].astype(float) / 1024).map(lambda kib: "–" if math.isnan(kib) else f"{kib:.6g}")
     return shown.assign(notes=frame["reason"])
 
 

@@ -5,8 +5,9 @@
     dL/dx_nd = r_n · (w_d · g_nd − x_nd · r_n² · Σ_e g_ne w_e x_ne / D)        dL/dw_d = Σ_n g_nd · x_nd · r_n
 
 (Zhang & Sennrich 2019, "Root Mean Square Layer Normalization", eq. 4, with ε = 1e-6 added under the root so that a row
-of zeros stays one; the gradients by the product rule with ∂r_n/∂x_nd = −r_n³ x_nd / D, their eq. 7 to 9.) In dtypes
-narrower than float32 all of it is float32 and only y, dL/dx and dL/dw are rounded. Bound by memory.
+of zeros stays one; the gradients by the product rule, with ∂r_n/∂x_nd = −r_n³ x_nd / D, as in the paper's section on
+gradients.) In dtypes narrower than float32 all of it is float32 and only y, dL/dx and dL/dw are rounded. Bound by
+memory.
 
 x is drawn away from zero, ±(1 + |normal|): in a row of one element the two terms of dL/dx all but cancel, and what is
 left of them is rounding unless |x| is not small; and the rows' mean square is 3.6, so that leaving it out shows.

@@ -1,8 +1,8 @@
 """Plain ops on the tape: the formula as it is written, differentiated by autograd.
 
-The simplest to write and to read, and the reference of this layer. Every op keeps what its derivative needs: beside x
-and w, x·r for the weight's gradient and the N values of r and of the mean before the root. In bfloat16 x is kept again
-in float32.
+The simplest to write and to read, and the reference of this layer. Beside x and w the tape keeps x·r for the weight's
+gradient and the rows' r: 4·N·D + 4·N bytes in float32, 8·N·D + 8·N in float64; in bfloat16 8·N·D + 4·N, because a
+copy of x in float32 is kept too.
 """
 
 import torch

@@ -1,16 +1,17 @@
 """``torch.autograd.Function`` with a backward written by hand.
 
-Autograd keeps x·r, as large as x, and makes a temporary of that size for each of its ops; a fresh one costs the CPU
-more than the arithmetic on it. Here the row's r is kept, N numbers of float32 (4·N bytes; 8·N for float64) beside x and
-w, forward makes no temporary of x's size but y, and backward none but dL/dx. The products g·x, which both gradients
-need, are made for a block of rows at a time and stay in the cache; each block's share of dL/dw is added after, which
-also keeps that sum sharp.
+Autograd keeps x·r and r, and makes a temporary of x's size for each op; a fresh one costs the CPU more than the
+arithmetic on it. Here r is kept beside x and w, a number for each row (4·N bytes, in float64 8·N), and in float32 no
+fresh memory of x's size is touched but y and dL/dx. The products g·x·r that both gradients need are made for a block
+of rows at a time and stay in the cache; each block's share of dL/dw is added after. It wins where rows are many; below
+some 10⁴ elements, what a Function costs in Python outweighs what it saves.
 
-r is a returned output, so that a second derivative flows through it too: its cotangent joins Σ_d g w x, which is what
-y sends it. Gradients that nobody wants are skipped. Under autocast y has x's dtype, as torch's own op has it: the
+r is a returned output, so that a second derivative flows through it too: its cotangent joins what y sends it,
+Σ_d g w x. Gradients that nobody wants are skipped. Under autocast y has x's dtype, as torch's own op has it: the
 arithmetic is float32 already.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -19,8 +20,14 @@ from torch import Tensor
 from harness import Strategy, Style
 from implementations.rms_norm import EPS
 
-BLOCK = {"cpu": 2**16, "cuda": 2**26}
-"""Elements of g·x at a time: what the second-level cache holds; on a GPU launches cost more than memory."""
+BLOCK = {"cpu": 2**17, "cuda": 2**26}
+"""Elements at a time: half a second-level cache of them; on a GPU, launches cost more than memory."""
+
+
+def _blocks(t: Tensor) -> Iterator[Tensor]:
+    """Views of t [N, ...], a block of rows each; one of no rows where there are none."""
+    rows = max(1, BLOCK.get(t.device.type, 2**17) // t.shape[-1])
+    return (t[first : first + rows] for first in range(0, max(1, t.shape[0]), rows))
 
 
 class RMSNorm(torch.autograd.Function):
@@ -41,18 +48,20 @@ class RMSNorm(torch.autograd.Function):
     def backward(ctx: Any, g: Tensor, of_scale: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, scale = ctx.saved_tensors
         need_x, need_weight = ctx.needs_input_grad
-        w, rows = weight.to(scale.dtype), max(1, BLOCK.get(x.device.type, 2**16) // x.shape[-1])
-        along, shares = [], []
-        for of_y, some, r in zip(g.split(rows), x.split(rows), scale.split(rows), strict=True):
-            product = of_y.to(scale.dtype) * some
+        w, along, shares = weight.to(scale.dtype), [], []
+        for of_y, some, r in zip(_blocks(g), _blocks(x), _blocks(scale.expand_as(x)), strict=True):
+            product = (of_y.to(scale.dtype) * some).mul_(r)
             if need_x:
                 along.append(product @ w)  # [rows]
             if need_weight:
-                shares.append(r.squeeze(1) @ product)  # [D]
+                shares.append(product.sum(0))  # [D]
         of_x = None
         if need_x:
-            of_scale = of_scale + torch.cat(along)[:, None]
-            of_x = (x * (-of_scale * scale.square() / x.shape[-1])).addcmul_(g, w).mul_(scale).to(x.dtype)
+            slope = of_scale * scale + torch.cat(along)[:, None]
+            of_x = x * (-slope * scale / x.shape[-1])
+            for some, of_y in zip(_blocks(of_x), _blocks(g), strict=True):
+                some += of_y * w
+            of_x = of_x.mul_(scale).to(x.dtype)
         return of_x, torch.stack(shares).sum(0).to(weight.dtype) if need_weight else None
 
 

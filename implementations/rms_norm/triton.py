@@ -1,6 +1,6 @@
 """Triton kernels for forward and backward: x and g are read once, y and dL/dx written once.
 
-A program holds whole rows in registers, several where they are short; rows longer than 8,192 (4,096 in float64) are
+A program holds whole rows in registers, several where they are short; rows longer than 8,192 (2,048 in float64) are
 walked in blocks of columns twice, the second time out of the cache. Beside x and w the rows' r are kept for the
 backward, in float32 (4·N bytes; 8·N for float64). Backward, as many programs as the card runs at a time go over the
 rows, and each adds up its share of dL/dw in registers; the shares, one row of float32 for each program, are summed
@@ -24,28 +24,31 @@ from implementations.rms_norm import EPS
 
 
 class Tile(NamedTuple):
-    """What a program holds at a time, 16 elements a thread, and how it is launched."""
+    """What a program holds at a time, 8 or 16 elements a thread, and how it is launched."""
 
     columns: int
     rows: int
-    warps: int
+    forward_warps: int
+    backward_warps: int
     programs: int  # for each multiprocessor, backward
 
 
-TILES = (  # the narrowest that holds a row; in float64, columns count twice
-    Tile(16, 128, 4, 4), Tile(32, 64, 4, 4), Tile(64, 32, 4, 4), Tile(128, 16, 4, 4), Tile(256, 8, 4, 4),
-    Tile(512, 4, 4, 4), Tile(1024, 2, 4, 4), Tile(2048, 1, 4, 4), Tile(4096, 1, 8, 2), Tile(8192, 1, 16, 1),
+TILES = (  # the narrowest that holds a row; in float64 a column counts as four
+    Tile(16, 64, 4, 4, 8), Tile(32, 32, 4, 4, 8), Tile(64, 16, 4, 4, 8), Tile(128, 8, 4, 4, 8), Tile(256, 4, 4, 4, 8),
+    Tile(512, 4, 4, 4, 4), Tile(1024, 2, 4, 4, 4), Tile(2048, 1, 4, 4, 4),
+    Tile(4096, 1, 8, 8, 2), Tile(8192, 1, 16, 32, 1),
 )  # fmt: skip
-LOOPED = Tile(4096, 2, 16, 1)  # of longer rows
-INTERPRETED = (*TILES[:3], Tile(64, 8, 4, 4))  # so that the small sizes of a gate take both ways
+LOOPED = Tile(4096, 2, 16, 16, 1)  # of longer rows
+INTERPRETED = (*TILES[:3], Tile(64, 8, 4, 4, 4))  # so that the small sizes of a gate take both ways
 PROCESSORS = 2  # of an interpreter
+ADDED = tl.constexpr(EPS)
 STAGES = 2  # rows in flight backward: the next is fetched while this one is worked on
 
 
 @triton.jit
 def forward_kernel(
     x, weight, y, scale, N, D, x_v, x_n, x_d, w_v, w_d,
-    EPS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, WHOLE: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, WHOLE: tl.constexpr,
 ):  # fmt: skip
     tiles = tl.cdiv(N, ROWS)
     v = (tl.program_id(0) // tiles).to(tl.int64)
@@ -59,7 +62,7 @@ def forward_kernel(
         inside = (n < N)[:, None] & (d < D)[None, :]
         tile = tl.load(x + d[None, :] * x_d, mask=inside, other=0.0).to(wide)  # [ROWS, COLUMNS]
         w = tl.load(weight + d * w_d, mask=d < D, other=0.0).to(wide)  # [COLUMNS]
-        r = tl.rsqrt(tl.sum(tile * tile, 1) / D + EPS)  # [ROWS]
+        r = tl.rsqrt(tl.sum(tile * tile, 1) / D + ADDED)  # [ROWS]
         tl.store(y + d[None, :], (tile * r[:, None] * w[None, :]).to(y.dtype.element_ty), mask=inside)
     else:
         squares = tl.zeros([ROWS, COLUMNS], wide)
@@ -67,7 +70,7 @@ def forward_kernel(
             inside = (n < N)[:, None] & (start + d < D)[None, :]
             tile = tl.load(x + (start + d)[None, :] * x_d, mask=inside, other=0.0).to(wide)
             squares += tile * tile
-        r = tl.rsqrt(tl.sum(squares, 1) / D + EPS)
+        r = tl.rsqrt(tl.sum(squares, 1) / D + ADDED)
         for start in range(0, D, COLUMNS):
             inside = (n < N)[:, None] & (start + d < D)[None, :]
             tile = tl.load(x + (start + d)[None, :] * x_d, mask=inside, other=0.0).to(wide)
@@ -138,7 +141,7 @@ def backward_kernel(
 
 def _tile(D: int, wide: torch.dtype, interpreted: bool) -> tuple[Tile, bool]:
     """How rows of D are worked on, and whether a tile holds them whole."""
-    words = wide.itemsize // 4
+    words = (wide.itemsize // 4) ** 2
     tiles = INTERPRETED[:-1] if interpreted else TILES
     fitting = [t for t in tiles if words * D <= t.columns]
     tile = fitting[0] if fitting else INTERPRETED[-1] if interpreted else LOOPED
@@ -171,7 +174,7 @@ def run_forward(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     if y.numel():
         forward_kernel[(V * triton.cdiv(N, tile.rows),)](
             x, weight, y, scale, N, D, *x.stride(), *weight.stride(),
-            EPS=EPS, ROWS=tile.rows, COLUMNS=tile.columns, WHOLE=whole, num_warps=tile.warps,
+            ROWS=tile.rows, COLUMNS=tile.columns, WHOLE=whole, num_warps=tile.forward_warps,
         )  # fmt: skip
     return y, scale
 
@@ -202,7 +205,7 @@ def run_backward(
         backward_kernel[(V * programs,)](
             g, x, weight, scale.contiguous(), of_x, shares, N, D, programs, *g.stride(), *x.stride(), *weight.stride(),
             NEED_X=need_x, NEED_WEIGHT=need_weight, ROWS=tile.rows, COLUMNS=tile.columns, WHOLE=whole, STAGES=STAGES,
-            num_warps=tile.warps,
+            num_warps=tile.backward_warps,
         )  # fmt: skip
     return of_x, shares.sum(1).to(weight.dtype)
 
@@ -265,13 +268,13 @@ class Gradients(torch.autograd.Function):
         def gradients(g: Tensor, x: Tensor, weight: Tensor) -> list[Tensor]:
             wide = x.to(_wide(x))
             r = (wide.square().mean(-1, keepdim=True) + EPS).rsqrt()
-            normal, slope = wide * r, g * weight
+            normal, slope = wide * r, g * weight.to(wide.dtype)
             of_x = r * (slope - normal * (slope * normal).mean(-1, keepdim=True))
             of_weight = (g * normal).sum(0)
             both = of_x.to(x.dtype), of_weight.to(weight.dtype)
             return [t for t, need in zip(both, ctx.needed, strict=True) if need]
 
-        _, pull = torch.func.vjp(gradients, *ctx.saved_tensors)
+        _, pull, *_ = torch.func.vjp(gradients, *ctx.saved_tensors)
         return *pull([c for c, need in zip(cotangents, ctx.needed, strict=True) if need]), None, None, None
 
 
@@ -284,34 +287,37 @@ def _signatures(tile: Tile, whole: bool, dtypes: tuple[str, ...]) -> dict[str, d
     """Of both kernels together: each takes what it has arguments for."""
     strides: dict[str, str | int | bool] = {f"{t}_{axis}": "i64" for t in "gx" for axis in "vn"}
     fixed: dict[str, str | int | bool] = {
-        "N": "i32", "D": "i32", "SHARES": "i32", **strides, "w_v": "i64", "g_d": 1, "x_d": 1, "w_d": 1, "EPS": EPS,
+        "N": "i32", "D": "i32", "SHARES": "i32", **strides, "w_v": "i64", "g_d": 1, "x_d": 1, "w_d": 1,
         "NEED_X": True, "NEED_WEIGHT": True, "ROWS": tile.rows, "WHOLE": whole, "STAGES": STAGES,
     }  # fmt: skip
     found = {}
     for t in dtypes:
         wide = "fp64" if t == "fp64" else "fp32"
-        operands = dict.fromkeys(("g", "x", "weight", "y", "of_x"), f"*{t}") | dict.fromkeys(
-            ("scale", "shares"), f"*{wide}"
-        )
-        columns = tile.columns // (2 if t == "fp64" else 1)
+        operands: dict[str, str | int | bool] = dict.fromkeys(("g", "x", "weight", "y", "of_x"), f"*{t}")
+        operands |= {"scale": f"*{wide}", "shares": f"*{wide}"}
+        columns = tile.columns // (4 if t == "fp64" else 1)
         found[f"{t} {'rows' if whole else 'blocks'} of {columns}"] = {**operands, **fixed, "COLUMNS": columns}
     return found
 
+
+COMPILED = [
+    (tile, _signatures(tile, tile is not LOOPED, dtypes))
+    for tile, dtypes in (
+        (TILES[2], ("fp32", "bf16")),
+        (TILES[-2], ("fp32", "bf16", "fp16")),
+        (TILES[-1], ("fp32", "bf16", "fp64")),
+        (LOOPED, ("fp32", "bf16")),
+    )
+]
 
 strategy = Strategy(
     forward,
     devices=("cuda",),
     needs=("triton",),
     simplicity=5,
-    kernels=tuple(
-        Kernel(function, passes, _signatures(tile, whole, dtypes), options={"num_warps": tile.warps})
-        for function, passes in ((forward_kernel, ("forward",)), (backward_kernel, ("backward",)))
-        for tile, whole, dtypes in (
-            (TILES[2], True, ("fp32", "bf16")),
-            (TILES[-2], True, ("fp32", "bf16", "fp16")),
-            (TILES[-1], True, ("fp32", "bf16", "fp64")),
-            (LOOPED, False, ("fp32", "bf16")),
-        )
+    kernels=(
+        *(Kernel(forward_kernel, ("forward",), s, {"num_warps": tile.forward_warps}) for tile, s in COMPILED),
+        *(Kernel(backward_kernel, ("backward",), s, {"num_warps": tile.backward_warps}) for tile, s in COMPILED),
     ),
     style=Style("#E69F00", "X", "-"),
 )

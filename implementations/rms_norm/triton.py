@@ -62,7 +62,7 @@ def forward_kernel(
         inside = (n < N)[:, None] & (d < D)[None, :]
         tile = tl.load(x + d[None, :] * x_d, mask=inside, other=0.0).to(wide)  # [ROWS, COLUMNS]
         w = tl.load(weight + d * w_d, mask=d < D, other=0.0).to(wide)  # [COLUMNS]
-        r = tl.rsqrt(tl.sum(tile * tile, 1) / D + ADDED)  # [ROWS]
+        r = 1 / tl.sqrt(tl.sum(tile * tile, 1) / D + ADDED)  # [ROWS]; rsqrt is approximate in float64
         tl.store(y + d[None, :], (tile * r[:, None] * w[None, :]).to(y.dtype.element_ty), mask=inside)
     else:
         squares = tl.zeros([ROWS, COLUMNS], wide)
@@ -70,7 +70,7 @@ def forward_kernel(
             inside = (n < N)[:, None] & (start + d < D)[None, :]
             tile = tl.load(x + (start + d)[None, :] * x_d, mask=inside, other=0.0).to(wide)
             squares += tile * tile
-        r = tl.rsqrt(tl.sum(squares, 1) / D + ADDED)
+        r = 1 / tl.sqrt(tl.sum(squares, 1) / D + ADDED)
         for start in range(0, D, COLUMNS):
             inside = (n < N)[:, None] & (start + d < D)[None, :]
             tile = tl.load(x + (start + d)[None, :] * x_d, mask=inside, other=0.0).to(wide)

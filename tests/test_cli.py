@@ -16,7 +16,7 @@ from tests.conftest import PACKAGES, ROOT, Cli
 
 def test_list_names_layers_and_strategies(cli: Cli) -> None:
     layers = json.loads(cli("list", "--json").stdout)
-    assert set(layers) >= {"affine", "weighted_sum"}
+    assert set(layers) >= {"affine", "rms_norm", "weighted_sum"}
     assert all(len(layer["strategies"]) >= 6 and layer["summary"] for layer in layers.values())
     assert "affine: Affine layer" in cli("list").stdout
 
@@ -31,7 +31,7 @@ def test_help_shows_an_example_for_each_command(cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("bench", "--layer", "nope"), "unknown layer 'nope': choose from affine, weighted_sum"),
+        (("bench", "--layer", "nope"), "unknown layer 'nope': choose from affine, rms_norm, weighted_sum"),
         (("bench", "--strategy", "nope"), "unknown strategy 'nope': choose from autograd, compiled, func"),
         (("verify", "--strategy", "nope"), "unknown strategy 'nope'"),
         (("bench", "--device", "tpu"), "unknown device 'tpu': choose from cpu, cuda"),

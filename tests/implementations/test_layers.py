@@ -65,6 +65,17 @@ def test_weighted_sum_s_naive_loss_is_the_data_s() -> None:
     assert sum(task.loss(targets.mean(), t) for t in targets) == pytest.approx(task.naive_loss, abs=5e-5)
 
 
+def test_rms_norm_s_losses_are_the_data_s() -> None:
+    """The naive one, and that one number for all months does not reach the target."""
+    layer = _layer("rms_norm")
+    (example,) = layer.task.examples()
+    normal = _strategy("rms_norm", "autograd").forward(**example.inputs, weight=torch.ones(12, dtype=torch.float64))
+    assert layer.task.loss(normal, example.target) == pytest.approx(layer.task.naive_loss, abs=5e-5)
+    one = (normal * example.target).sum() / normal.square().sum()
+    assert layer.task.loss(one * normal, example.target) == pytest.approx(0.830, abs=5e-4)
+    assert layer.task.loss(one * normal, example.target) > layer.task.target_loss
+
+
 @pytest.mark.parametrize("name", LAYERS)
 def test_function_has_second_derivatives_and_per_sample_gradients(name: str) -> None:
     layer, forward = _layer(name), _strategy(name, "function").forward

@@ -1,0 +1,323 @@
+"""Triton kernels for forward and backward: x and g are read once, y and dL/dx written once.
+
+A program holds whole rows in registers, several where they are short; rows longer than 8,192 (2,048 in float64) are
+walked in blocks of columns twice, the second time out of the cache. Beside x and w the rows' r are kept for the
+backward, in float32 (4·N bytes; 8·N for float64). Backward, as many programs as the card runs at a time go over the
+rows, and each adds up its share of dL/dw in registers; the shares, one row of float32 for each program, are summed
+after: no atomics, so results repeat bit for bit. All arithmetic is float32 (float64 for float64), so nothing is cast
+under autocast and y has x's dtype, as torch's own op has it.
+
+The launches are raw custom ops, so that ``torch.compile`` and ``vmap`` see them as one op each; the operands carry a
+batch axis V of their own, into which ``vmap`` folds. A second derivative is not worth a kernel: it goes through the
+plain formula of the gradients.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from harness import Kernel, Strategy, Style
+from implementations.rms_norm import EPS
+
+
+class Tile(NamedTuple):
+    """What a program holds at a time, 8 or 16 elements a thread, and how it is launched."""
+
+    columns: int
+    rows: int
+    forward_warps: int
+    backward_warps: int
+    programs: int  # for each multiprocessor, backward
+
+
+TILES = (  # the narrowest that holds a row; in float64 a column counts as four
+    Tile(16, 64, 4, 4, 8), Tile(32, 32, 4, 4, 8), Tile(64, 16, 4, 4, 8), Tile(128, 8, 4, 4, 8), Tile(256, 4, 4, 4, 8),
+    Tile(512, 4, 4, 4, 4), Tile(1024, 2, 4, 4, 4), Tile(2048, 1, 4, 4, 4),
+    Tile(4096, 1, 8, 8, 2), Tile(8192, 1, 16, 32, 1),
+)  # fmt: skip
+LOOPED = Tile(4096, 2, 16, 16, 1)  # of longer rows
+INTERPRETED = (*TILES[:3], Tile(64, 8, 4, 4, 4))  # so that the small sizes of a gate take both ways
+PROCESSORS = 2  # of an interpreter
+ADDED = tl.constexpr(EPS)
+STAGES = 2  # rows in flight backward: the next is fetched while this one is worked on
+
+
+@triton.jit
+def forward_kernel(
+    x, weight, y, scale, N, D, x_v, x_n, x_d, w_v, w_d,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, WHOLE: tl.constexpr,
+):  # fmt: skip
+    tiles = tl.cdiv(N, ROWS)
+    v = (tl.program_id(0) // tiles).to(tl.int64)
+    n = (tl.program_id(0) % tiles * ROWS + tl.arange(0, ROWS)).to(tl.int64)  # [ROWS]
+    d = tl.arange(0, COLUMNS).to(tl.int64)  # [COLUMNS]
+    wide = scale.dtype.element_ty
+    x += v * x_v + n[:, None] * x_n
+    weight += v * w_v
+    y += (v * N + n[:, None]) * D
+    if WHOLE:
+        inside = (n < N)[:, None] & (d < D)[None, :]
+        tile = tl.load(x + d[None, :] * x_d, mask=inside, other=0.0).to(wide)  # [ROWS, COLUMNS]
+        w = tl.load(weight + d * w_d, mask=d < D, other=0.0).to(wide)  # [COLUMNS]
+        r = 1 / tl.sqrt(tl.sum(tile * tile, 1) / D + ADDED)  # [ROWS]; rsqrt is approximate in float64
+        tl.store(y + d[None, :], (tile * r[:, None] * w[None, :]).to(y.dtype.element_ty), mask=inside)
+    else:
+        squares = tl.zeros([ROWS, COLUMNS], wide)
+        for start in range(0, D, COLUMNS):
+            inside = (n < N)[:, None] & (start + d < D)[None, :]
+            tile = tl.load(x + (start + d)[None, :] * x_d, mask=inside, other=0.0).to(wide)
+            squares += tile * tile
+        r = 1 / tl.sqrt(tl.sum(squares, 1) / D + ADDED)
+        for start in range(0, D, COLUMNS):
+            inside = (n < N)[:, None] & (start + d < D)[None, :]
+            tile = tl.load(x + (start + d)[None, :] * x_d, mask=inside, other=0.0).to(wide)
+            w = tl.load(weight + (start + d) * w_d, mask=start + d < D, other=0.0).to(wide)
+            tl.store(y + (start + d)[None, :], (tile * r[:, None] * w[None, :]).to(y.dtype.element_ty), mask=inside)
+    tl.store(scale + v * N + n, r, mask=n < N)
+
+
+@triton.jit
+def backward_kernel(
+    g, x, weight, scale, of_x, shares, N, D, SHARES, g_v, g_n, g_d, x_v, x_n, x_d, w_v, w_d,
+    NEED_X: tl.constexpr, NEED_WEIGHT: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, WHOLE: tl.constexpr, STAGES: tl.constexpr,
+):  # fmt: skip
+    v, share = (tl.program_id(0) // SHARES).to(tl.int64), tl.program_id(0) % SHARES
+    d = tl.arange(0, COLUMNS).to(tl.int64)  # [COLUMNS]
+    wide = scale.dtype.element_ty
+    g, x, weight, scale, of_x = g + v * g_v, x + v * x_v, weight + v * w_v, scale + v * N, of_x + v * N * D
+    shares += tl.program_id(0).to(tl.int64) * D
+    if WHOLE:
+        w = tl.load(weight + d * w_d, mask=d < D, other=0.0).to(wide)  # [COLUMNS]
+        total = tl.zeros([ROWS, COLUMNS], wide)
+        for first in tl.range(share * ROWS, N, SHARES * ROWS, num_stages=STAGES):
+            n = (first + tl.arange(0, ROWS)).to(tl.int64)  # [ROWS]
+            inside = (n < N)[:, None] & (d < D)[None, :]
+            x_tile = tl.load(x + n[:, None] * x_n + d[None, :] * x_d, mask=inside, other=0.0).to(wide)
+            g_tile = tl.load(g + n[:, None] * g_n + d[None, :] * g_d, mask=inside, other=0.0).to(wide)
+            r = tl.load(scale + n, mask=n < N, other=0.0)[:, None]  # [ROWS, 1]
+            normal = x_tile * r  # [ROWS, COLUMNS]
+            if NEED_WEIGHT:
+                total += g_tile * normal
+            if NEED_X:
+                slope = g_tile * w[None, :]
+                along = tl.sum(slope * normal, 1)[:, None] / D
+                at = of_x + n[:, None] * D + d[None, :]
+                tl.store(at, (r * (slope - normal * along)).to(of_x.dtype.element_ty), mask=inside)
+        if NEED_WEIGHT:
+            tl.store(shares + d, tl.sum(total, 0), mask=d < D)
+    else:
+        for first in range(share * ROWS, N, SHARES * ROWS):
+            n = (first + tl.arange(0, ROWS)).to(tl.int64)
+            r = tl.load(scale + n, mask=n < N, other=0.0)[:, None]
+            total = tl.zeros([ROWS, COLUMNS], wide)
+            for start in range(0, D if NEED_X else 0, COLUMNS):
+                c = start + d
+                inside = (n < N)[:, None] & (c < D)[None, :]
+                x_tile = tl.load(x + n[:, None] * x_n + c[None, :] * x_d, mask=inside, other=0.0).to(wide)
+                g_tile = tl.load(g + n[:, None] * g_n + c[None, :] * g_d, mask=inside, other=0.0).to(wide)
+                w = tl.load(weight + c * w_d, mask=c < D, other=0.0).to(wide)
+                total += g_tile * w[None, :] * (x_tile * r)
+            along = tl.sum(total, 1)[:, None] / D
+            for start in range(0, D, COLUMNS):
+                c = start + d
+                inside = (n < N)[:, None] & (c < D)[None, :]
+                x_tile = tl.load(x + n[:, None] * x_n + c[None, :] * x_d, mask=inside, other=0.0).to(wide)
+                g_tile = tl.load(g + n[:, None] * g_n + c[None, :] * g_d, mask=inside, other=0.0).to(wide)
+                normal = x_tile * r
+                if NEED_X:
+                    w = tl.load(weight + c * w_d, mask=c < D, other=0.0).to(wide)
+                    at = of_x + n[:, None] * D + c[None, :]
+                    slope = r * (g_tile * w[None, :] - normal * along)
+                    tl.store(at, slope.to(of_x.dtype.element_ty), mask=inside)
+                if NEED_WEIGHT:
+                    so_far = tl.load(shares + c, mask=c < D, other=0.0)
+                    tl.store(shares + c, so_far + tl.sum(g_tile * normal, 0), mask=c < D)
+            tl.debug_barrier()  # the next rows' threads read what these rows' threads have written
+
+
+def _tile(D: int, wide: torch.dtype, interpreted: bool) -> tuple[Tile, bool]:
+    """How rows of D are worked on, and whether a tile holds them whole."""
+    words = (wide.itemsize // 4) ** 2
+    tiles = INTERPRETED[:-1] if interpreted else TILES
+    fitting = [t for t in tiles if words * D <= t.columns]
+    tile = fitting[0] if fitting else INTERPRETED[-1] if interpreted else LOOPED
+    return tile._replace(columns=tile.columns // words), bool(fitting)
+
+
+def _shares(tile: Tile, V: int, N: int, device: torch.device) -> int:
+    """How many programs share the rows of one of V: as many as run at a time, each with a tile at least."""
+    cuda = device.type == "cuda"
+    processors = torch.cuda.get_device_properties(device).multi_processor_count if cuda else PROCESSORS
+    return max(1, min(processors * tile.programs // max(1, V), triton.cdiv(N, tile.rows)))
+
+
+def _fold(size: int, dims: tuple[int | None, ...], *operands: Tensor) -> list[Tensor]:
+    """Fold the axis that vmap maps over into each operand's own batch axis: [size * V, ...]."""
+    spread = (t.expand(size, *t.shape) if d is None else t.movedim(d, 0) for t, d in zip(operands, dims, strict=True))
+    return [t.flatten(0, 1) for t in spread]
+
+
+def _wide(x: Tensor) -> torch.dtype:
+    return torch.promote_types(x.dtype, torch.float32)
+
+
+@torch.library.custom_op(f"layerbench::{__name__.replace('.', '_')}_forward", mutates_args=())
+def run_forward(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """x [V, N, D], weight [V, D] -> y [V, N, D], r [V, N]; any strides."""
+    V, N, D = x.shape
+    tile, whole = _tile(D, _wide(x), x.device.type == "cpu")
+    y, scale = x.new_empty((V, N, D)), x.new_empty((V, N), dtype=_wide(x))
+    if y.numel():
+        forward_kernel[(V * triton.cdiv(N, tile.rows),)](
+            x, weight, y, scale, N, D, *x.stride(), *weight.stride(),
+            ROWS=tile.rows, COLUMNS=tile.columns, WHOLE=whole, num_warps=tile.forward_warps,
+        )  # fmt: skip
+    return y, scale
+
+
+@run_forward.register_fake
+def _(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    return x.new_empty(x.shape), x.new_empty(x.shape[:2], dtype=_wide(x))
+
+
+@run_forward.register_vmap
+def _(info: Any, dims: tuple[int | None, ...], x: Tensor, weight: Tensor) -> tuple[tuple[Tensor, ...], tuple[int, int]]:
+    outputs = run_forward(*_fold(info.batch_size, dims, x, weight))
+    return tuple(t.unflatten(0, (info.batch_size, -1)) for t in outputs), (0, 0)
+
+
+@torch.library.custom_op(f"layerbench::{__name__.replace('.', '_')}_backward", mutates_args=())
+def run_backward(
+    g: Tensor, x: Tensor, weight: Tensor, scale: Tensor, need_x: bool, need_weight: bool
+) -> tuple[Tensor, Tensor]:
+    """g, x [V, N, D], weight [V, D], r [V, N] -> dL/dx [V, N, D], dL/dw [V, D]; what is not needed has no elements."""
+    V, N, D = x.shape
+    tile, whole = _tile(D, scale.dtype, x.device.type == "cpu")
+    programs = _shares(tile, V, N, x.device)
+    of_x = x.new_empty((V, N, D) if need_x else (V, 0))
+    new = scale.new_empty if whole and N else scale.new_zeros
+    shares = new((V, programs, D) if need_weight else (V, programs, 0))
+    if x.numel():
+        backward_kernel[(V * programs,)](
+            g, x, weight, scale.contiguous(), of_x, shares, N, D, programs, *g.stride(), *x.stride(), *weight.stride(),
+            NEED_X=need_x, NEED_WEIGHT=need_weight, ROWS=tile.rows, COLUMNS=tile.columns, WHOLE=whole, STAGES=STAGES,
+            num_warps=tile.backward_warps,
+        )  # fmt: skip
+    return of_x, shares.sum(1).to(weight.dtype)
+
+
+@run_backward.register_fake
+def _(g: Tensor, x: Tensor, weight: Tensor, scale: Tensor, need_x: bool, need_weight: bool) -> tuple[Tensor, Tensor]:
+    V, N, D = x.shape
+    return x.new_empty((V, N, D) if need_x else (V, 0)), weight.new_empty((V, D if need_weight else 0))
+
+
+@run_backward.register_vmap
+def _(
+    info: Any, dims: tuple[int | None, ...], g: Tensor, x: Tensor, weight: Tensor, scale: Tensor, *need: bool
+) -> tuple[tuple[Tensor, ...], tuple[int, int]]:
+    outputs = run_backward(*_fold(info.batch_size, dims[:4], g, x, weight, scale), *need)
+    return tuple(t.unflatten(0, (info.batch_size, -1)) for t in outputs), (0, 0)
+
+
+class RMSNorm(torch.autograd.Function):
+    """x [N, D] normalised row by row, times weight [D]; with r [N], which is for the backward alone."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        y, scale = run_forward(x[None], weight[None])
+        return y[0], scale[0]
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(*inputs, output[1])
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        need_x, need_weight = ctx.needs_input_grad
+        of_x, of_weight = Gradients.apply(g, *ctx.saved_tensors, need_x, need_weight)
+        return of_x if need_x else None, of_weight if need_weight else None
+
+
+class Gradients(torch.autograd.Function):
+    """dL/dx [N, D] and dL/dw [D]."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        g: Tensor, x: Tensor, weight: Tensor, scale: Tensor, need_x: bool, need_weight: bool
+    ) -> tuple[Tensor, Tensor]:
+        of_x, of_weight = run_backward(g[None], x[None], weight[None], scale[None], need_x, need_weight)
+        return of_x[0], of_weight[0]
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        ctx.save_for_backward(*inputs[:3])
+        ctx.needed = inputs[4:]
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
+        def gradients(g: Tensor, x: Tensor, weight: Tensor) -> list[Tensor]:
+            wide = x.to(_wide(x))
+            r = (wide.square().mean(-1, keepdim=True) + EPS).rsqrt()
+            normal, slope = wide * r, g * weight.to(wide.dtype)
+            of_x = r * (slope - normal * (slope * normal).mean(-1, keepdim=True))
+            of_weight = (g * normal).sum(0)
+            both = of_x.to(x.dtype), of_weight.to(weight.dtype)
+            return [t for t, need in zip(both, ctx.needed, strict=True) if need]
+
+        _, pull, *_ = torch.func.vjp(gradients, *ctx.saved_tensors)
+        return *pull([c for c, need in zip(cotangents, ctx.needed, strict=True) if need]), None, None, None
+
+
+def forward(x: Tensor, weight: Tensor) -> Tensor:
+    y: Tensor = RMSNorm.apply(x if x.dim() == 2 else x.reshape(-1, x.shape[-1]), weight)[0]
+    return y if x.dim() == 2 else y.view(x.shape)
+
+
+def _signatures(tile: Tile, whole: bool, dtypes: tuple[str, ...]) -> dict[str, dict[str, str | int | bool]]:
+    """Of both kernels together: each takes what it has arguments for."""
+    strides: dict[str, str | int | bool] = {f"{t}_{axis}": "i64" for t in "gx" for axis in "vn"}
+    fixed: dict[str, str | int | bool] = {
+        "N": "i32", "D": "i32", "SHARES": "i32", **strides, "w_v": "i64", "g_d": 1, "x_d": 1, "w_d": 1,
+        "NEED_X": True, "NEED_WEIGHT": True, "ROWS": tile.rows, "WHOLE": whole, "STAGES": STAGES,
+    }  # fmt: skip
+    found = {}
+    for t in dtypes:
+        wide = "fp64" if t == "fp64" else "fp32"
+        operands: dict[str, str | int | bool] = dict.fromkeys(("g", "x", "weight", "y", "of_x"), f"*{t}")
+        operands |= {"scale": f"*{wide}", "shares": f"*{wide}"}
+        columns = tile.columns // (4 if t == "fp64" else 1)
+        found[f"{t} {'rows' if whole else 'blocks'} of {columns}"] = {**operands, **fixed, "COLUMNS": columns}
+    return found
+
+
+COMPILED = [
+    (tile, _signatures(tile, tile is not LOOPED, dtypes))
+    for tile, dtypes in (
+        (TILES[2], ("fp32", "bf16")),
+        (TILES[-2], ("fp32", "bf16", "fp16")),
+        (TILES[-1], ("fp32", "bf16", "fp64")),
+        (LOOPED, ("fp32", "bf16")),
+    )
+]
+
+strategy = Strategy(
+    forward,
+    devices=("cuda",),
+    needs=("triton",),
+    simplicity=5,
+    kernels=(
+        *(Kernel(forward_kernel, ("forward",), s, {"num_warps": tile.forward_warps}) for tile, s in COMPILED),
+        *(Kernel(backward_kernel, ("backward",), s, {"num_warps": tile.backward_warps}) for tile, s in COMPILED),
+    ),
+    style=Style("#E69F00", "X", "-"),
+)

@@ -180,12 +180,28 @@ def _in_most(own: Launches) -> list[str]:
 
 
 def _compare(own: Launches, base: Launches, comparisons: int) -> Interval | None:
-    """Paired by launch and round; a launch where the numbers of rounds differ (derived passes) is paired by median."""
-    differences = []
+    found = differences(own, base)
+    return interval(list(found.values()), comparisons) if found else None
+
+
+def differences(own: Launches, base: Launches) -> dict[int, float]:
+    """Log-ratio of times in each launch that both were in, paired by round.
+
+    A launch where the numbers of rounds differ (derived passes) is paired by median.
+    """
+    found = {}
     for launch in sorted(own.keys() & base.keys()):
         t, b = own[launch].seconds, base[launch].seconds
-        differences.append(float(np.median(np.log(t / b)) if len(t) == len(b) else np.log(np.median(t) / np.median(b))))
-    return interval(differences, comparisons) if differences else None
+        found[launch] = float(np.median(np.log(t / b)) if len(t) == len(b) else np.log(np.median(t) / np.median(b)))
+    return found
+
+
+def launches(run: Run) -> Arms:
+    """What was measured, and what is derived: by (group, pass), then by (strategy, whether it is the second arm)."""
+    header, arms = run.of("run")[0], _arms(run.of("samples"))
+    keys = [tuple(group[k] for k in GROUP) for group in header.get("groups", [])]
+    planned = [(*key, passed) for key in keys for passed in header["passes"]]
+    return {key: arms.get(key, {}) or _derived(arms, key[:-1], key[-1]) for key in planned}
 
 
 def _status(run: Run, key: tuple[Any, ...], passed: str, strategy: str, measured: bool) -> tuple[str, str]:

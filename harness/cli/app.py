@@ -1,6 +1,6 @@
 """The application, and how a command ends.
 
-Exit codes: 0 fine · 1 a check failed · 2 bad usage or input · 4 nothing ran · 130 interrupted.
+Exit codes: 0 fine · 1 a check failed · 2 bad usage or input · 3 not settled · 4 nothing ran · 130 interrupted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ app = typer.Typer(
 )
 
 OURS = "implementations"
-FAILED, USAGE, NOTHING_RAN, INTERRUPTED = 1, 2, 4, 130
+FAILED, USAGE, INCONCLUSIVE, NOTHING_RAN, INTERRUPTED = 1, 2, 3, 4, 130
 
 
 def fail(message: str, code: int = USAGE) -> typer.Exit:

@@ -237,9 +237,10 @@ def _changes(have: Evidence, question: Question, series: Sequence[str], out: Map
 
 def _over_baseline(have: Evidence, one: Field, pick: str) -> tuple[str, Comparison] | None:
     name = have.run.of("run")[0]["baselines"].get(one.question.layer, "")
-    if name == pick or name not in one.costs or math.isnan(one.cost(name)):
+    if name == pick or name not in one.costs:
         return None
-    return name, one.compare(pick, name)
+    found = one.compare(pick, name)
+    return None if math.isnan(found.ratio) else (name, found)
 
 
 def _earned(one: Field, pick: str) -> Sequence[Earned]:

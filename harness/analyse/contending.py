@@ -74,6 +74,7 @@ class Evidence:
     run: Run
     contests: Mapping[Key, Contest]
     status: Mapping[Key, Sequence[Any]]
+    timing: pd.DataFrame
     memory: pd.DataFrame
     gate: pd.DataFrame
 
@@ -85,7 +86,7 @@ def evidence(run: Run) -> Evidence:
     for row in frames.rows_of(timing):
         key = (row.layer, row.dims, row.dtype, row.device, row.threads, row.passed)
         status.setdefault(key, []).append(row)
-    return Evidence(run, pairs.contests(run), status, frames.memory(run), frames.gate(run))
+    return Evidence(run, pairs.contests(run), status, timing, frames.memory(run), frames.gate(run))
 
 
 @dataclass(frozen=True)
@@ -118,17 +119,10 @@ class Field:
             return pairs.by_total(self.contest, first, self.question.calls)(a, b)
         return pairs.by_time(self.contest)(a, b)
 
-    def cost(self, name: str) -> float:
-        """In what the question is about."""
-        own = self.costs[name]
-        if self.question.objective == "memory":
-            return own.held
-        return _total(self.question, own.first, self.contest.latency(name))
-
     def ranking(self) -> Ranking | None:
         """None where there is no candidate."""
         band = math.log(SAME_BYTES) if self.question.objective == "memory" else self.contest.band
-        return pairs.rank(self.candidates, self.cost, self.compare, band) if self.candidates else None
+        return pairs.rank(self.candidates, self.compare, band) if self.candidates else None
 
     def pareto(self) -> list[str]:
         """Candidates that no other is shown to beat in time without needing more memory, or the reverse."""

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
-from statistics import fmean
+from statistics import fmean, geometric_mean
 from typing import Any, Literal
 
 from harness.analyse import frames
@@ -42,10 +42,6 @@ class Contest:
     paired: Mapping[tuple[str, str], Mapping[int, float]]
     band: float
     comparisons: int
-
-    def latency(self, strategy: str) -> float:
-        """Seconds a call, geometric mean over launches."""
-        return math.exp(fmean(math.log(s) for s in self.seconds[strategy].values()))
 
 
 @dataclass(frozen=True)
@@ -173,7 +169,6 @@ def _judged(found: Interval | None, band: float) -> Comparison:
 
 def rank(
     candidates: Sequence[str],
-    cost: Callable[[str], float],
     compare: Callable[[str, str], Comparison],
     band: float,
 ) -> Ranking:
@@ -181,15 +176,16 @@ def rank(
 
     Args:
         candidates: in order of simplicity, the simplest first; at least one.
-        cost: the lower the better.
-        compare: of the first over the second.
+        compare: the cost of the first over the second's; the cheapest has the lowest geometric mean over the others'.
         band: half-width of the tie band, in log-ratio.
     """
     place = {name: i for i, name in enumerate(candidates)}
-    cheapest = min(candidates, key=lambda name: (cost(name), place[name]))
+    ratios = {a: [r for b in candidates if a != b and (r := compare(a, b).ratio) > 0] for a in candidates}
+    cost = {name: geometric_mean(own) if own else math.inf for name, own in ratios.items()}
+    cheapest = min(candidates, key=lambda name: (cost[name], place[name]))
     words = {name: compare(name, cheapest).verdict for name in candidates if name != cheapest}
     pick = min([cheapest, *(name for name, word in words.items() if word == "tie")], key=place.__getitem__)
-    others = sorted((name for name in candidates if name != pick), key=lambda name: (cost(name), place[name]))
+    others = sorted((name for name in candidates if name != pick), key=lambda name: (cost[name], place[name]))
     against = {name: compare(name, pick) for name in others}
 
     def may_win(name: str) -> bool:

@@ -13,7 +13,7 @@ from harness.analyse.choose import Answer
 from harness.analyse.contending import Question, in_bytes
 from harness.analyse.pairs import Comparison
 from harness.records.schema import dims_of
-from harness.report.tables import decimals
+from harness.report.numbers import cost_ratio, in_time
 
 
 def where(question: Question) -> str:
@@ -72,8 +72,8 @@ def _cure(question: Question) -> str:
 
 
 def _costs(question: Question, found: Comparison) -> str:
-    what = "needs" if question.objective == "memory" else "takes"
-    return f"{what} {_ratio(found)} as {'much' if question.objective == 'memory' else 'long'}"
+    what, how = ("needs", "much") if question.objective == "memory" else ("takes", "long")
+    return f"{what} {cost_ratio(found.ratio, found.low, found.high)} as {how}"
 
 
 def better(question: Question) -> str:
@@ -81,32 +81,12 @@ def better(question: Question) -> str:
     return "less memory than" if question.objective == "memory" else "as fast as"
 
 
-def _ratio(found: Comparison) -> str:
-    if not math.isfinite(found.ratio):
-        return "an unknown share"
-    if math.isnan(found.low):
-        return f"{found.ratio:.2f}×"
-    if found.low == found.high:
-        return f"{found.ratio:.4g}×"
-    d = max(2, decimals((found.high - found.low) / 2)) if found.ratio < 10 else 1
-    return f"{found.ratio:.{d}f}× ({found.low:.{d}f}–{found.high:.{d}f})"
-
-
 def _inverse(found: Comparison) -> str:
-    return _ratio(Comparison(1 / found.ratio, 1 / found.high, 1 / found.low, found.verdict))
+    return cost_ratio(1 / found.ratio, 1 / found.high, 1 / found.low)
 
 
 def _list(items: list[str]) -> str:
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
-
-
-def in_time(seconds: float) -> str:
-    """``0.000932`` as ``932 µs``."""
-    if math.isnan(seconds):
-        return "–"
-    units = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6))
-    unit, divisor = next(((u, d) for u, d in units if seconds >= d), ("ns", 1e-9))
-    return f"{seconds / divisor:.4g} {unit}"
 
 
 def table(answer: Answer) -> pd.DataFrame:
@@ -123,7 +103,7 @@ def table(answer: Answer) -> pd.DataFrame:
         }
         if answer.question.calls:
             row["in all (s)"] = f"{own.total:.4g}"
-        row["cost over the pick's"] = "1" if found is None else _ratio(found)
+        row["cost over the pick's"] = "1" if found is None else cost_ratio(found.ratio, found.low, found.high)
         row["verdict"] = "the pick" if found is None else _verdict(found, name in answer.pareto)
         rows.append(row)
     return pd.DataFrame(rows)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
@@ -63,6 +65,21 @@ def save(figure: Figure, stem: Path) -> list[Path]:
     figure.savefig(svg, metadata={"Date": None, "Creator": None})
     figure.savefig(png, dpi=160, metadata={"Software": None})
     return [svg, png]
+
+
+def inline(figure: Figure, prefix: str) -> str:
+    """A figure that was saved, as an SVG element for a page: letters as text, and ids that no other figure has."""
+    stream = io.StringIO()
+    with mpl.rc_context({"svg.fonttype": "none"}):
+        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+    text = stream.getvalue()
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    used = set(re.findall(r'(?:url\(#|xlink:href="#)([^)"]+)', text))
+    text = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", text)
+    text = re.sub(r'(?<=\bid=")|(?<=url\(#)|(?<=xlink:href="#)', prefix, text)
+    text = re.sub(r"<g>\s*</g>|<!--.*?-->| transform=\"rotate\(-0 [^)]*\)\"", "", text)
+    text = re.sub(r"(\d+\.\d\d)\d+", r"\1", text)  # hundredths of a point are enough
+    return re.sub(r"\s*\n\s*", "\n", text)
 
 
 def group_title(row: SimpleNamespace) -> str:

@@ -6,6 +6,7 @@ Every strategy keeps its colour (Okabe–Ito), marker and dash in all of them; w
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from harness.analyse import contending, frames
+from harness.analyse.contending import Evidence
 from harness.analyse.noise import in_order, noise
 from harness.analyse.winners import winners
 from harness.records.store import Run
@@ -36,34 +38,50 @@ from harness.report.drawing import (
 )
 
 
+@dataclass(frozen=True)
+class Plot:
+    """A figure with the name of its files, the layer and what it shows."""
+
+    name: str
+    layer: str
+    caption: str
+    figure: Figure
+
+
 def write_all(run: Run, folder: Path) -> list[Path]:
     """Draw every plot of a run as SVG and PNG; returns the paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    have = contending.evidence(run)
-    timing, memory, training = have.timing, have.memory, frames.training(run)
+    with mpl.rc_context(RC):
+        return [path for plot in draw(run) for path in save(plot.figure, folder / plot.name)]
+
+
+def draw(run: Run, have: Evidence | None = None) -> Iterator[Plot]:
+    """Every plot of a run, one after the other; draw and save within ``mpl.rc_context(RC)``."""
+    have = have or contending.evidence(run)
+    timing, memory = have.timing, have.memory
     first, picks, noisy, samples = frames.first_calls(run), winners(have), noise(run), in_order(run)
     styles = complete(frames.styles(run))
-    where = machine(run)
-    written: list[Path] = []
-    with mpl.rc_context(RC):
-        for layer, rows in timing.groupby("layer", sort=False):
-            written += save(speed_ups(rows, styles, f"{layer} · {where}"), folder / f"speedup-{layer}")
-            written += save(latencies(rows, styles, f"{layer} · {where}"), folder / f"latency-{layer}")
-            own = picks[picks["layer"] == layer]
-            written += save(decision_plots.decisions(own, styles, f"{layer} · {where}"), folder / f"decision-{layer}")
-            for name, figure in (
-                ("noise", sweep_plots.noises(_of(noisy, layer), _of(samples, layer), f"{layer} · {where}")),
-                ("ratio", sweep_plots.ratios(rows, styles, f"{layer} · {where}")),
-                ("memory-size", sweep_plots.bytes_by_size(_of(memory, layer), styles, f"{layer} · {where}")),
-                ("break-even", decision_plots.break_evens(rows, _of(first, layer), styles, f"{layer} · {where}")),
-            ):
-                written += save(figure, folder / f"{name}-{layer}") if figure else []
-        for layer, rows in memory[memory["reason"] == ""].groupby("layer", sort=False):
-            written += save(memories(rows, styles, f"{layer} · {where}"), folder / f"memory-{layer}")
-        for name, rows in _trainings(training):
-            title = f"{rows['layer'].iloc[0]} · {where}"
-            written += save(curves(rows, styles, title), folder / f"training-{name}")
-    return written
+    for layer, rows in timing.groupby("layer", sort=False):
+        title = f"{layer} · {machine(run)}"
+        held, cold = _of(memory, layer), _of(first, layer)
+        figures = {
+            "decision": ("what to use", decision_plots.decisions(_of(picks, layer), styles, title)),
+            "speedup": ("speed-up over the baseline", speed_ups(rows, styles, title)),
+            "ratio": ("speed-up against size", sweep_plots.ratios(rows, styles, title)),
+            "latency": ("time against size", latencies(rows, styles, title)),
+            "memory-size": ("memory against size", sweep_plots.bytes_by_size(held, styles, title)),
+            "break-even": ("first call and all later ones", decision_plots.break_evens(rows, cold, styles, title)),
+            "noise": ("the baseline against itself", sweep_plots.noises(_of(noisy, layer), _of(samples, layer), title)),
+        }
+        for name, (caption, figure) in figures.items():
+            if figure is not None:
+                yield Plot(f"{name}-{layer}", str(layer), caption, figure)
+    for layer, rows in memory[memory["reason"] == ""].groupby("layer", sort=False):
+        figure = memories(rows, styles, f"{layer} · {machine(run)}")
+        yield Plot(f"memory-{layer}", str(layer), "memory of each strategy", figure)
+    for name, rows in _trainings(frames.training(run)):
+        layer = str(rows["layer"].iloc[0])
+        yield Plot(f"training-{name}", layer, "training curves", curves(rows, styles, f"{layer} · {machine(run)}"))
 
 
 def _of(frame: pd.DataFrame, layer: object) -> pd.DataFrame:

@@ -22,10 +22,10 @@ from harness.report.numbers import number, speed_up
 from harness.report.writing import write
 
 
-def write_all(run: Run, folder: Path) -> list[Path]:
+def write_all(run: Run, folder: Path, have: contending.Evidence | None = None) -> list[Path]:
     """Write every table of a run as Markdown, CSV and LaTeX; returns the paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    have = contending.evidence(run)
+    have = have or contending.evidence(run)
     timing = have.timing
     picks, earned, noisy = winners(have), costs.break_evens(run), noise(run)
     written = []

@@ -94,7 +94,8 @@ def _where(rows: pd.DataFrame, mine: pd.Series[bool]) -> str:
             words, cells = max(new, key=lambda rule: len(rule[1] & left))
             rules.append(words)
             left -= cells
-    return "for " + " and for ".join(rules) if len(rules) <= MOST_RULES else f"in {int(mine.sum())} cases (see the map)"
+    rules = [rule if rule.startswith(("at ", "with ")) else f"for {rule}" for rule in rules]
+    return " and ".join(rules) if len(rules) <= MOST_RULES else f"in {int(mine.sum())} cases (see the map)"
 
 
 def _named(axis: str, value: object) -> str:

@@ -73,7 +73,7 @@ def _cell(axes: Axes, x: int, y: int, row: SimpleNamespace, styles: Styles) -> N
 
 
 def _margin(row: SimpleNamespace) -> str:
-    if row.ties:
+    if row.confidence == "tie" and row.ties:
         return f"= {row.ties.replace(' ', ', ')}"
     if math.isnan(row.ratio):
         return "the only one"

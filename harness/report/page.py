@@ -101,7 +101,7 @@ def render(have: Evidence, figures: Sequence[Figure]) -> str:
         "filters": {name: _values(have, name) for name in FILTERS},
         "warnings": list(_warnings(have)),
         "notes": tables.notes(gates.matrix(run)),
-        "failures": tables.wrong(gates.failures(run)),
+        "failures": tables.wrong(gates.failures(run, run.of("run")[0].get("sources", [])[1:])),
         "reproduce": list(_reproduce(run)),
         "sentence": words.sentence,
         "rejected": words.rejected,

@@ -236,7 +236,7 @@ def _changes(have: Evidence, question: Question, series: Sequence[str], out: Map
 
 
 def _over_baseline(have: Evidence, one: Field, pick: str) -> tuple[str, Comparison] | None:
-    name = have.run.of("run")[0]["baselines"].get(one.question.layer, "")
+    name = have.baselines.get(one.question.layer, "")
     if name == pick or name not in one.costs:
         return None
     found = one.compare(pick, name)

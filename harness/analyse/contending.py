@@ -76,7 +76,13 @@ class Evidence:
     status: Mapping[Key, Sequence[Any]]
     timing: pd.DataFrame
     memory: pd.DataFrame
+    first: pd.DataFrame
     gate: pd.DataFrame
+
+    @property
+    def baselines(self) -> dict[str, str]:
+        """By layer."""
+        return dict(self.run.of("run")[0]["baselines"])
 
 
 def evidence(run: Run) -> Evidence:
@@ -86,7 +92,9 @@ def evidence(run: Run) -> Evidence:
     for row in frames.rows_of(timing):
         key = (row.layer, row.dims, row.dtype, row.device, row.threads, row.passed)
         status.setdefault(key, []).append(row)
-    return Evidence(run, pairs.contests(run), status, timing, frames.memory(run), frames.gate(run))
+    return Evidence(
+        run, pairs.contests(run), status, timing, frames.memory(run), frames.first_calls(run), frames.gate(run)
+    )
 
 
 @dataclass(frozen=True)
@@ -162,7 +170,7 @@ def at(have: Evidence, question: Question, dims: str, out: Mapping[str, str]) ->
     key = question.at(dims)
     contest = have.contests[key]
     held = costs.held(have.memory, key)
-    first = costs.first_calls(have.run, question.layer, question.device, dims, question.dtype)
+    first = costs.first_calls(have.first, question.layer, question.device, dims, question.dtype)
     barred, found = dict(out), {}
     for row in have.status.get(key, ()):
         name = row.strategy

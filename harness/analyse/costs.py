@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
 
 from harness.analyse import frames
-from harness.records.store import Run
 
 OF_PASS = {
     "forward": ("forward_peak",),
@@ -52,9 +52,12 @@ def held(memory: pd.DataFrame, key: tuple[object, ...]) -> dict[str, float]:
     return found
 
 
-def first_calls(run: Run, layer: str, device: str, dims: str, dtype: str) -> dict[str, FirstCall]:
-    """The cold first call of each strategy: at this size and dtype, or where else the run has measured one."""
-    frame = frames.first_calls(run)
+def first_calls(frame: pd.DataFrame, layer: str, device: str, dims: str, dtype: str) -> dict[str, FirstCall]:
+    """The cold first call of each strategy: at this size and dtype, or where else the run has measured one.
+
+    Args:
+        frame: the frame of first calls.
+    """
     frame = frame[(frame["layer"] == layer) & (frame["device"] == device) & frame["cold"].notna()]
     far = (frame["dims"] != dims).astype(int) + (frame["dtype"] != dtype).astype(int)
     found: dict[str, FirstCall] = {}
@@ -76,19 +79,17 @@ def break_even(first: float, latency: float, other_first: float, other_latency: 
     return 1 + (first - other_first) / (other_latency - latency)
 
 
-def break_evens(run: Run) -> pd.DataFrame:
+def break_evens(timing: pd.DataFrame, cold: pd.DataFrame, baselines: Mapping[str, str]) -> pd.DataFrame:
     """One row for each group × pass × strategy: its first call beside the baseline's, and when it is earned.
 
     Columns: the case; ``first`` and ``baseline_first`` (seconds, cold); ``measured_at`` (the size and dtype of these);
     ``gain`` (seconds a call, negative where it is slower); ``calls``, ``calls_low``, ``calls_high`` (by the interval
     of the ratio; infinite: never).
     """
-    timing = frames.timing(run)
-    baselines = run.of("run")[0]["baselines"]
     rows = []
     for key, group in timing[timing["status"] == "ok"].groupby([*frames.GROUP, "pass"], sort=False):
         layer, dims, dtype, device = (str(part) for part in key[:4])
-        first = first_calls(run, layer, device, dims, dtype)
+        first = first_calls(cold, layer, device, dims, dtype)
         base = group[group["strategy"] == baselines[layer]]
         if base.empty or baselines[layer] not in first:
             continue

@@ -88,13 +88,14 @@ def render(have: Evidence, figures: Sequence[Figure]) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    shown = {table.name: table for table in _tables(have)}
+    picks = winners(have)
+    shown = {table.name: table for table in _tables(have, picks)}
     layers = list(dict.fromkeys(have.timing["layer"]))
     context = {
         "machine": machine(run),
         "header": run.of("run")[0],
         "facts": list(_facts(have)),
-        "advice": [_advice(have, layer) for layer in layers],
+        "advice": [_advice(have, layer, picks[picks["layer"] == layer]) for layer in layers],
         "figures": figures,
         "tables": shown,
         "layers": layers,
@@ -112,7 +113,7 @@ def render(have: Evidence, figures: Sequence[Figure]) -> str:
     return environment.get_template("report.html.jinja").render(context) + "\n"
 
 
-def _advice(have: Evidence, layer: str) -> Advice:
+def _advice(have: Evidence, layer: str, picks: pd.DataFrame) -> Advice:
     facts: dict[str, Any] = next((r for r in have.run.of("layer") if r["layer"] == layer), {})
     passes = have.run.of("run")[0]["passes"]
     answers = []
@@ -121,9 +122,7 @@ def _advice(have: Evidence, layer: str) -> Advice:
             answers.append((passed.replace("_", " + "), choose(have, Question(layer, passed=passed))))
         except QuestionError:
             continue
-    picks = winners(have)
-    rule = use_when(picks[picks["layer"] == layer])
-    return Advice(layer, facts.get("title", ""), facts.get("formula", ""), rule, answers)
+    return Advice(layer, facts.get("title", ""), facts.get("formula", ""), use_when(picks), answers)
 
 
 def _facts(have: Evidence) -> Iterator[tuple[str, str, str]]:
@@ -180,9 +179,9 @@ FLAGS = {
 }
 
 
-def _tables(have: Evidence) -> Iterator[Table]:
+def _tables(have: Evidence, picks: pd.DataFrame) -> Iterator[Table]:
     run = have.run
-    picks, noisy, earned = winners(have), noise(run), costs.break_evens(run)
+    noisy, earned = noise(run), costs.break_evens(have.timing, have.first, have.baselines)
     yield _table("decision", "What to use, by case", decision_tables.decision(picks), picks)
     for layer, rows in have.timing.groupby("layer", sort=False):
         yield _table(f"timing-{layer}", f"All measured cases of {layer}", tables.main(rows), rows)
@@ -194,7 +193,7 @@ def _tables(have: Evidence) -> Iterator[Table]:
         ("controls", "Planted faults, which the gate must catch", gates.controls(run)),
         ("training", "Training on the layer's data", tables.training(frames.training(run))),
         ("memory", "Memory above parameters and inputs", tables.memory(have.memory)),
-        ("first_call", "The first forward and backward", tables.first_call(frames.first_calls(run))),
+        ("first_call", "The first forward and backward", tables.first_call(have.first)),
         ("break_even", "When a dearer first call is earned", decision_tables.break_even(earned)),
         ("noise", "The baseline against itself", decision_tables.noise(noisy)),
         ("environment", "The machine and the software", tables.environment(run)),

@@ -59,7 +59,7 @@ def draw(run: Run, have: Evidence | None = None) -> Iterator[Plot]:
     """Every plot of a run, one after the other; draw and save within ``mpl.rc_context(RC)``."""
     have = have or contending.evidence(run)
     timing, memory = have.timing, have.memory
-    first, picks, noisy, samples = frames.first_calls(run), winners(have), noise(run), in_order(run)
+    first, picks, noisy, samples = have.first, winners(have), noise(run), in_order(run)
     styles = complete(frames.styles(run))
     for layer, rows in timing.groupby("layer", sort=False):
         title = f"{layer} · {machine(run)}"

@@ -27,7 +27,7 @@ def write_all(run: Run, folder: Path, have: contending.Evidence | None = None) -
     folder.mkdir(parents=True, exist_ok=True)
     have = have or contending.evidence(run)
     timing = have.timing
-    picks, earned, noisy = winners(have), costs.break_evens(run), noise(run)
+    picks, earned, noisy = winners(have), costs.break_evens(timing, have.first, have.baselines), noise(run)
     written = []
     for layer, rows in timing.groupby("layer", sort=False):
         written += write(folder / f"timing-{layer}", rows.drop(columns="order"), main(rows))

@@ -105,7 +105,8 @@ def test_a_first_call_is_earned_by_what_the_others_take_longer(first: float, lat
 def test_the_break_even_table_names_never_and_alike(tmp_path: Path) -> None:
     first = {"plain": 0.1, "shelf": 0.12, "made": 10.0, "hand": 1.0}
     times = {SIZES[0]: {"plain": 2e-4, "shelf": 1e-4, "made": 1e-4, "hand": 3e-4}}
-    frame = costs.break_evens(have(tmp_path, times, first=first, passes=("step",)).run)
+    found = have(tmp_path, times, first=first, passes=("step",))
+    frame = costs.break_evens(found.timing, found.first, found.baselines)
     shown = decision_tables.break_even(frame).set_index("strategy")
     assert shown.loc["hand", ["calls to break even", "range"]].tolist() == ["never", "never"]
     assert shown.loc["shelf", "range"] == "first call no dearer"

@@ -59,6 +59,7 @@ class Answer:
         ranking: None where no strategy is left.
         standings: costs of those that could be chosen, the pick first, then the cheapest first.
         summaries: what each strategy is, by name, in order of simplicity.
+        ends: the picks at the measured sizes on both sides, where the answer is interpolated.
         rejected: why each of the others cannot be chosen.
         pareto: those that no other is shown to beat in time and memory, the fastest first.
         baseline: its name, and the pick's cost over its; None where that is the pick or was not measured.
@@ -71,6 +72,7 @@ class Answer:
     ranking: Ranking | None
     standings: Mapping[str, Costs] = field(default_factory=dict)
     summaries: Mapping[str, str] = field(default_factory=dict)
+    ends: Mapping[str, str] = field(default_factory=dict)
     rejected: Mapping[str, str] = field(default_factory=dict)
     pareto: Sequence[str] = ()
     changes: Sequence[SizeChange] = ()
@@ -104,8 +106,11 @@ def choose(have: Evidence, question: Question) -> Answer:
     one = contending.limited(one)
     ranking = one.ranking()
     notes: list[str] = []
+    picks: dict[str, str] = {}
     if ranking is not None and not where.measured:
-        ranking = _doubted(ranking, {dims: contending.limited(end).ranking() for dims, end in ends.items()}, notes)
+        measured = {dims: contending.limited(end).ranking() for dims, end in ends.items()}
+        ranking = _doubted(ranking, measured, notes)
+        picks = {dims: end.pick if end else "none" for dims, end in measured.items()}
     facts = sorted(
         (r for r in have.run.of("strategy") if r["layer"] == question.layer),
         key=lambda r: (r["simplicity"], r["strategy"]),
@@ -115,6 +120,7 @@ def choose(have: Evidence, question: Question) -> Answer:
         where,
         ranking,
         summaries={r["strategy"]: r.get("summary", "") for r in facts},
+        ends=picks,
         rejected=dict(one.barred),
         band=contending.SAME_BYTES - 1 if question.objective == "memory" else math.expm1(one.contest.band),
         launches=max((len(s) for s in one.contest.seconds.values()), default=0),

@@ -27,7 +27,7 @@ def sentence(answer: Answer) -> str:
     """The recommendation with its margin and interval, and how sure it is."""
     ranking, question = answer.ranking, answer.question
     if ranking is None:
-        return f"No strategy for {where(question)} does all that is required."
+        return f"No strategy for {where(question)} is known to do all that is required."
     own = answer.standings[ranking.pick]
     cost = in_bytes(own.held) if question.objective == "memory" else in_time(own.total)
     what = (
@@ -59,10 +59,9 @@ def _confidence(answer: Answer) -> str:
         word = "A tie with" if all(ranking.against[o].verdict == "tie" for o in ties) else "Not beaten by"
         said = [f"{other} ({_costs(answer.question, ranking.against[other])})" for other in ties]
         return f"{word} {_list(said)}, tie band ±{100 * answer.band:.1f} %; it is the simplest of them."
-    if not answer.place.measured:
-        return (
-            "Not settled: the picks at the measured sizes on both sides are not this one, or not sure; see the notes."
-        )
+    other = [f"{pick} at {dims}" for dims, pick in answer.ends.items() if pick != ranking.pick]
+    if other:
+        return f"Not settled: measured, it is {_list(other)}."
     risks = [f"{other} ({_costs(answer.question, ranking.against[other])})" for other in ranking.unsettled]
     return f"Not settled: {_list(risks)} may be as good or better; {_cure(answer.question)}."
 

@@ -195,6 +195,7 @@ def test_between_sizes_with_different_winners_nothing_is_settled(tmp_path: Path)
     answer = _ask(tmp_path, CROSSING, Question("one", dims="N=200,D=200"))
     assert answer.ranking is not None
     assert (answer.ranking.pick, answer.ranking.confidence) == ("hand", "unsettled")
+    assert answer.ends == {SIZES[1]: "plain", SIZES[2]: "hand"}
 
 
 @pytest.mark.parametrize("dims", ["N=8,D=8", "N=512,D=512", "N=256,D=16", "N=16,D=256"])

@@ -49,6 +49,9 @@ def test_interpolation_is_in_the_sentence_itself(tmp_path: Path) -> None:
     said = _sentence(tmp_path, times, Question("one", dims=ONE))
     assert ": about 100" in said
     assert "(interpolated). Clear" in said
+    times[SIZES[0]] = {"plain": 1e-5, "hand": 1.5e-5}
+    said = _sentence(tmp_path / "2", times, Question("one", dims=ONE))
+    assert f"(interpolated). Not settled: measured, it is plain at {SIZES[0]}." in said
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,14 @@
 """Comparisons of all pairs hold together, and a ranking needs no luck; on simulated launches, never on timing."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from harness.analyse.pairs import Comparison, Contest, between, by_time, by_total, rank
+from tests.analyse.recorded import SIZES, have
 
 
 def _contest(logs: dict[str, np.ndarray]) -> Contest:
@@ -87,3 +89,8 @@ def test_what_is_settled_is_what_can_change_the_pick(other: Any, pick: str, conf
 
 def test_one_alone_has_nothing_to_be_compared_with() -> None:
     assert rank(["a"], _table(), 0.02).confidence == "only"
+
+
+def test_intervals_hold_for_all_pairs_of_what_was_measured(tmp_path: Path) -> None:
+    found = have(tmp_path, {SIZES[0]: {"plain": 1e-5, "shelf": 2e-5, "made": 3e-5, "hand": 4e-5}})
+    assert {contest.comparisons for contest in found.contests.values()} == {6}

@@ -1,10 +1,10 @@
-# make bench            set up, check, measure, and write tables and plots under results/
+# make bench            set up, check, measure, and write the page, tables and plots under results/
 # make test             set up and run the tests
 # make lint             formatting, lint and types
 # make verify           the gate alone
 # make audit            settle the beliefs about custom layers, and write docs/how-parameters-are-updated.md
 # make mutate           mutate every hand-written gradient and see whether the gate notices (15 min)
-# make report RUN=DIR   tables and plots of a run again, from its records
+# make report RUN=DIR   page, tables and plots of a run again, from its records
 # make clean            remove what make made; results stay
 #
 # PROFILE=quick|default|full  DEVICE=cpu|cuda  ARGS="--layer affine …" pass through.

@@ -22,7 +22,7 @@ def test_list_names_layers_and_strategies(cli: Cli) -> None:
 
 
 def test_help_shows_an_example_for_each_command(cli: Cli) -> None:
-    for command in ("list", "verify", "audit", "bench", "report", "selftest", "compare"):
+    for command in ("list", "verify", "audit", "bench", "report", "choose", "selftest", "compare"):
         done = cli(command, "--help")
         assert done.returncode == 0
         assert f"Example: layerbench {command}" in done.stdout
@@ -47,6 +47,7 @@ def test_help_shows_an_example_for_each_command(cli: Cli) -> None:
         (("report", "no/such/run"), "holds no records.jsonl"),
         (("compare", "no/such/run", "no/such/run"), "holds no records.jsonl"),
         (("selftest", "--out", "tests"), "is not empty: choose another --out"),
+        (("choose", "no/such/run", "--layer", "affine"), "holds no records.jsonl"),
     ],
 )
 def test_a_mistake_gets_one_clear_line_and_exit_code_2(cli: Cli, arguments: tuple[str, ...], message: str) -> None:
@@ -254,3 +255,7 @@ def test_a_committed_run_is_reported_again(cli: Cli, tmp_path: Path) -> None:
         assert gate
         assert {r["result"] for r in gate} <= {"ok", "unsupported", "skipped"}
         assert (folder / "tables" / "gate.md").exists()
+        assert "<h2" in (folder / "report.html").read_text()
+        asked = cli("choose", folder, "--layer", gate[0]["layer"], "--json")
+        assert asked.returncode in (0, 3), asked.stderr
+        assert json.loads(asked.stdout)["sentence"].startswith("Use ")

@@ -17,7 +17,8 @@ from typing import Any
 import pandas as pd
 from scipy.special import stdtrit
 
-from harness.analyse.frames import CASE, log_ratios, rows_of, timing
+from harness.analyse.frames import rows_of, timing
+from harness.analyse.launches import CASE, log_ratios
 from harness.analyse.statistics import FEWEST_LAUNCHES, Interval, margin, verdict
 from harness.records.store import Run
 

@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pandas as pd
 
-from harness.analyse.frames import CASE, GROUP, timing
+from harness.analyse.frames import timing
+from harness.analyse.launches import CASE, GROUP
 from harness.records.store import Record, Run
 
 DISPATCH_BOUND = 1.2

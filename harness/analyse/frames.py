@@ -4,43 +4,29 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from harness.analyse.launches import (
+    CASE,
+    GROUP,
+    NOISY_SHARE,
+    Launches,
+    arms_of,
+    derived,
+    differences,
+    pressure_of,
+)
 from harness.analyse.statistics import FEWEST_LAUNCHES, Interval, interval, margin, verdict
 from harness.records.schema import PASSES, Group
 from harness.records.store import Record, Run
 
-GROUP = ["layer", "dims", "dtype", "device", "threads"]
-CASE = [*GROUP, "pass", "strategy"]
-
 LAYER_ITSELF = "(the layer itself)"
 """In the gate's frame, instead of a strategy, where a layer does not load."""
-
-NOISY_SHARE = 0.25
-"""A case is noisy when more than this share of its samples was preempted or lost the processor."""
-
-PRESSED = 0.05
-"""A round is under pressure when something waited for a processor for more than this share of its time."""
-
-
-@dataclass(frozen=True)
-class LaunchSamples:
-    """One arm in one launch: seconds a call for each round, and what disturbed them."""
-
-    seconds: np.ndarray[Any, np.dtype[np.float64]]
-    flags: frozenset[str]
-    digest: str = ""
-
-    @property
-    def median(self) -> float:
-        """Seconds a call."""
-        return float(np.median(self.seconds))
 
 
 def rows_of(frame: pd.DataFrame) -> Iterator[SimpleNamespace]:
@@ -64,13 +50,13 @@ def timing(run: Run, regime: str = "wall") -> pd.DataFrame:
     """
     header = run.of("run")[0]
     baselines = header["baselines"]
-    arms, pressure = _arms(run.of("samples"), regime), _pressure(run.of("rounds"))
+    arms, pressure = arms_of(run.of("samples"), regime), pressure_of(run.of("rounds"))
     names = _strategies(run)
     rows = []
     for group in header.get("groups", []):
         key = tuple(group[k] for k in GROUP)
         for passed in header["passes"]:
-            found = arms.get((*key, passed), {}) or _derived(arms, key, passed)
+            found = arms.get((*key, passed), {}) or derived(arms, key, passed)
             rows += _group_rows(
                 run, key, passed, found, names.get(group["layer"], []), baselines[group["layer"]],
                 int(header.get("looks", 1)), pressure.get((*key, passed), 0.0),
@@ -91,55 +77,6 @@ _TIMING = [
     "status", "reason", "latency", "ratio", "ratio_low", "ratio_high", "verdict", "launches", "rounds", "margin",
     "noise", "flags",
 ]  # fmt: skip
-
-Launches = dict[int, LaunchSamples]
-Arms = dict[tuple[Any, ...], dict[tuple[str, bool], Launches]]
-
-
-def _pressure(records: Iterable[Record]) -> dict[tuple[Any, ...], float]:
-    """By group and pass: the share of rounds in which something waited for a processor a twentieth of the time."""
-    found: dict[tuple[Any, ...], list[float]] = {}
-    for r in records:
-        found.setdefault((*(r[k] for k in GROUP), r["pass"]), []).extend(r["readings"].get("pressure", []))
-    return {key: float(np.mean(np.asarray(shares) > PRESSED)) for key, shares in found.items() if shares}
-
-
-def _arms(records: Iterable[Record], regime: str) -> Arms:
-    arms: Arms = {}
-    for r in records:
-        if r.get("regime", "wall") != regime:
-            continue
-        key = (*(r[k] for k in GROUP), r["pass"])
-        seconds = np.asarray(r["seconds"], dtype=float) / r["calls"]
-        sample = LaunchSamples(seconds, frozenset(_flags(r)), r["digest"])
-        arms.setdefault(key, {}).setdefault((r["strategy"], r["again"]), {})[r["launch"]] = sample
-    return arms
-
-
-def _flags(r: Record) -> Iterable[str]:
-    if not r["steady"]:
-        yield "no_steady_state"
-    lost = np.asarray(r["cpu_seconds"]) < 0.9 * np.asarray(r["wall_seconds"]) if r["device"] == "cpu" else np.zeros(1)
-    disturbed = (np.asarray(r["switches"]) > 0) | lost.astype(bool)
-    if disturbed.mean() > NOISY_SHARE:
-        yield "noisy"
-    if r["device"] == "cpu" and max(r["faults"]) - min(r["faults"]) > r["calls"]:
-        yield "page_faults"
-
-
-def _derived(arms: Arms, key: tuple[Any, ...], passed: str) -> dict[tuple[str, bool], Launches]:
-    """A CUDA backward, which cannot be timed by itself: forward_backward − forward, launch by launch."""
-    if passed != "backward":
-        return {}
-    forward, both = arms.get((*key, "forward"), {}), arms.get((*key, "forward_backward"), {})
-    found: dict[tuple[str, bool], Launches] = {}
-    for arm in forward.keys() & both.keys():
-        for launch in forward[arm].keys() & both[arm].keys():
-            seconds = both[arm][launch].median - forward[arm][launch].median
-            flags = forward[arm][launch].flags | both[arm][launch].flags | {"derived"}
-            if seconds > 0:
-                found.setdefault(arm, {})[launch] = LaunchSamples(np.array([seconds]), flags)
-    return found
 
 
 def _strategies(run: Run) -> dict[str, list[str]]:
@@ -206,41 +143,8 @@ def _in_most(own: Launches) -> list[str]:
 
 
 def _compare(own: Launches, base: Launches, comparisons: int, looks: int) -> Interval | None:
-    differences = _differences(own, base)
-    return interval(differences, comparisons, looks) if differences else None
-
-
-def _differences(own: Launches, base: Launches) -> list[float]:
-    """Log-ratio by launch, paired by round; where the numbers of rounds differ (derived passes), of the medians."""
-    differences = []
-    for launch in sorted(own.keys() & base.keys()):
-        t, b = own[launch].seconds, base[launch].seconds
-        differences.append(float(np.median(np.log(t / b)) if len(t) == len(b) else np.log(np.median(t) / np.median(b))))
-    return differences
-
-
-def seconds_by_case(run: Run) -> dict[tuple[Any, ...], list[float]]:
-    """By case: seconds a call, of each round of each launch, as they were timed."""
-    found: dict[tuple[Any, ...], list[float]] = {}
-    for key, arms in _arms(run.of("samples"), "wall").items():
-        for (strategy, again), launches in arms.items():
-            if not again:
-                found[*key, strategy] = [float(s) for _, one in sorted(launches.items()) for s in one.seconds]
-    return found
-
-
-def log_ratios(run: Run) -> dict[tuple[Any, ...], list[float]]:
-    """By case: the log-ratio to the baseline in each launch."""
-    header = run.of("run")[0]
-    arms = _arms(run.of("samples"), "wall")
-    found: dict[tuple[Any, ...], list[float]] = {}
-    for group in header.get("groups", []):
-        key = tuple(group[k] for k in GROUP)
-        for passed in header["passes"]:
-            mine = arms.get((*key, passed), {}) or _derived(arms, key, passed)
-            base = mine.get((header["baselines"][group["layer"]], False), {})
-            found |= {(*key, passed, s): _differences(own, base) for (s, again), own in mine.items() if not again}
-    return found
+    found = differences(own, base)
+    return interval(list(found.values()), comparisons, looks) if found else None
 
 
 def _status(run: Run, key: tuple[Any, ...], passed: str, strategy: str, measured: bool) -> tuple[str, str]:

@@ -1,6 +1,6 @@
 """The application, and how a command ends.
 
-Exit codes: 0 fine · 1 a check failed · 2 bad usage or input · 3 inconclusive · 4 nothing ran · 130 interrupted.
+Exit codes: 0 fine · 1 a check failed · 2 bad usage or input · 3 not settled · 4 nothing ran · 130 interrupted.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ def bench(
     timeout: Timeout = 180,
     as_json: Json = False,
 ) -> None:
-    """Check, then measure, then write tables and plots. Exit code 0 when the measuring is done and the gate passed."""
+    """Check, measure, write the page, tables and plots. Exit code 0 when the measuring is done and the gate passed."""
     from harness.run.bench import Settings, execute
     from harness.run.jobs import Scope
     from harness.run.wanted import Wanted
@@ -80,7 +80,7 @@ def bench(
 
 @app.command(epilog="Example: layerbench report results/amd-epyc-2-cores/2026-11-22-default")
 def report(run: Annotated[Path, typer.Argument(help="The folder of a run.")], as_json: Json = False) -> None:
-    """Make the tables and plots of a run again, from its records alone."""
+    """Make the page, tables and plots of a run again, from its records alone."""
     with clear_errors():
         _report(run, as_json)
 
@@ -89,15 +89,13 @@ def _report(folder: Path, as_json: bool) -> int:
     """Tables, plots, and the verdicts on the terminal; the number of measured cases."""
     from harness.analyse import frames
     from harness.records.store import StoreError, read
-    from harness.report import interchange, plots, tables
+    from harness.report import everything, tables
 
     run = read(folder)
     for warning in run.warnings:
         typer.echo(f"layerbench: {warning}", err=True)
     try:
-        tables.write_all(run, folder / "tables")
-        plots.write_all(run, folder / "plots")
-        interchange.write(run, folder)
+        everything.write_all(run, folder)
     except OSError as error:
         raise StoreError(f"cannot write to {folder}: {error.strerror}") from None
     timing = frames.timing(run)
@@ -111,7 +109,7 @@ def _report(folder: Path, as_json: bool) -> int:
     else:
         for name, rows in timing.groupby("layer", sort=False):
             typer.echo(f"\n{name}\n{tables.main(rows).to_markdown(index=False, disable_numparse=True)}")
-        typer.echo(f"\ntables: {folder / 'tables'}\nplots:  {folder / 'plots'}")
+        typer.echo(f"\npage:   {folder / 'report.html'}\ntables: {folder / 'tables'}\nplots:  {folder / 'plots'}")
     return int((timing["status"] == "ok").sum())
 
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from pytest_benchmark.stats import Stats
 
-from harness.analyse.frames import CASE, GROUP, memory, rows_of, seconds_by_case, timing
+from harness.analyse.frames import memory, rows_of, timing
+from harness.analyse.launches import CASE, GROUP, seconds_by_case
 from harness.records.store import Record, Run
 
 FILE = "pytest-benchmark.json"
@@ -41,7 +42,7 @@ def to_pytest_benchmark(run: Run) -> dict[str, Any]:
         "machine_info": _machine(environment),
         "commit_info": {"id": environment.get("commit"), "dirty": environment.get("dirty")},
         "benchmarks": benchmarks,
-        "datetime": header["started"],
+        "datetime": header.get("started"),
         "version": VERSION,
     }
 

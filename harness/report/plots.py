@@ -5,95 +5,93 @@ Every strategy keeps its colour (Okabe–Ito), marker and dash in all of them; w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from harness.analyse import frames
+from harness.analyse import contending, frames
+from harness.analyse.contending import Evidence
+from harness.analyse.launches import GROUP
+from harness.analyse.noise import in_order, noise
+from harness.analyse.winners import winners
 from harness.records.store import Run
+from harness.report import decision_plots, sweep_plots
+from harness.report.drawing import (
+    GREY,
+    RC,
+    Styles,
+    complete,
+    count,
+    group_title,
+    legend,
+    machine,
+    plain_ticks,
+    save,
+    size_name,
+    threads,
+)
 
-SPARE = ("#56B4E9", "#F0E442", "#999999", "#661100")
-MARKERS, DASHES = ("P", "p", "h", "*"), ("-", "--", "-.", ":")
-GREY = "#777777"
-RC = {
-    "svg.hashsalt": "layerbench",
-    "font.family": "DejaVu Sans",
-    "font.size": 8,
-    "axes.titlesize": 8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#e4e4e4",
-    "grid.linewidth": 0.6,
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-    "legend.fontsize": 7,
-    "figure.constrained_layout.use": True,
-}
-Styles = dict[str, dict[str, Any]]
+
+@dataclass(frozen=True)
+class Plot:
+    """A figure with the name of its files, the layer and what it shows."""
+
+    name: str
+    layer: str
+    caption: str
+    figure: Figure
 
 
 def write_all(run: Run, folder: Path) -> list[Path]:
     """Draw every plot of a run as SVG and PNG; returns the paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    timing, memory, training = frames.timing(run), frames.memory(run), frames.training(run)
-    styles = complete(frames.styles(run))
-    machine = _machine(run)
-    written: list[Path] = []
     with mpl.rc_context(RC):
-        for layer, rows in timing.groupby("layer", sort=False):
-            written += _save(speed_ups(rows, styles, f"{layer} · {machine}"), folder / f"speedup-{layer}")
-            written += _save(latencies(rows, styles, f"{layer} · {machine}"), folder / f"latency-{layer}")
-        for layer, rows in memory[memory["reason"] == ""].groupby("layer", sort=False):
-            written += _save(memories(rows, styles, f"{layer} · {machine}"), folder / f"memory-{layer}")
-        for name, rows in _trainings(training):
-            title = f"{rows['layer'].iloc[0]} · {machine}"
-            written += _save(curves(rows, styles, title), folder / f"training-{name}")
-    return written
+        return [path for plot in draw(run) for path in save(plot.figure, folder / plot.name)]
 
 
-def complete(stated: dict[str, dict[str, str | None]]) -> Styles:
-    """Styles for all strategies: what they state, and spare ones, in the order of names, for those that state none."""
-    plain = sorted(name for name, style in stated.items() if not style["color"])
-    spare = {
-        name: {"color": SPARE[i % 4], "marker": MARKERS[i % 4], "dash": DASHES[i % 4]} for i, name in enumerate(plain)
-    }
-    return {name: spare.get(name, style) for name, style in stated.items()}
+def draw(run: Run, have: Evidence | None = None) -> Iterator[Plot]:
+    """Every plot of a run, one after the other; draw and save within ``mpl.rc_context(RC)``."""
+    have = have or contending.evidence(run)
+    timing, memory = have.timing, have.memory
+    first, picks, noisy, samples = have.first, winners(have), noise(run), in_order(run)
+    styles = complete(frames.styles(run))
+    for layer, rows in timing.groupby("layer", sort=False):
+        title = f"{layer} · {machine(run)}"
+        held, cold = _of(memory, layer), _of(first, layer)
+        figures = {
+            "decision": ("what to use", decision_plots.decisions(_of(picks, layer), styles, title)),
+            "speedup": ("speed-up over the baseline", speed_ups(rows, styles, title)),
+            "ratio": ("speed-up against size", sweep_plots.ratios(rows, styles, title)),
+            "latency": ("time against size", latencies(rows, styles, title)),
+            "memory-size": ("memory against size", sweep_plots.bytes_by_size(held, styles, title)),
+            "break-even": ("first call and all later ones", decision_plots.break_evens(rows, cold, styles, title)),
+            "noise": ("the baseline against itself", sweep_plots.noises(_of(noisy, layer), _of(samples, layer), title)),
+        }
+        for name, (caption, figure) in figures.items():
+            if figure is not None:
+                yield Plot(f"{name}-{layer}", str(layer), caption, figure)
+    for layer, rows in memory[memory["reason"] == ""].groupby("layer", sort=False):
+        figure = memories(rows, styles, f"{layer} · {machine(run)}")
+        yield Plot(f"memory-{layer}", str(layer), "memory of each strategy", figure)
+    for name, rows in _trainings(frames.training(run)):
+        layer = str(rows["layer"].iloc[0])
+        yield Plot(f"training-{name}", layer, "training curves", curves(rows, styles, f"{layer} · {machine(run)}"))
 
 
-def _machine(run: Run) -> str:
-    facts = run.of("environment")[0] if run.of("environment") else {}
-    chip = facts.get("gpu") or facts.get("cpu") or "unknown machine"
-    return f"{chip} · torch {facts.get('torch', '?')}"
-
-
-def _save(figure: Figure, stem: Path) -> list[Path]:
-    svg, png = stem.with_suffix(".svg"), stem.with_suffix(".png")
-    figure.savefig(svg, metadata={"Date": None, "Creator": None})
-    figure.savefig(png, dpi=160, metadata={"Software": None})
-    return [svg, png]
-
-
-def _group_title(row: SimpleNamespace) -> str:
-    return f"{row.dims.replace(',', ' ')} · {row.dtype} · {row.device}{_threads(row)}"
-
-
-def _threads(row: SimpleNamespace) -> str:
-    return f" · {row.threads} thread{'s' if row.threads > 1 else ''}" if row.device == "cpu" else ""
+def _of(frame: pd.DataFrame, layer: object) -> pd.DataFrame:
+    return frame[frame["layer"] == layer]
 
 
 def speed_ups(timing: pd.DataFrame, styles: Styles, title: str) -> Figure:
     """Baseline time ÷ strategy time with its interval, a panel for each group × pass; the tie band is shaded."""
-    groups = list(timing.groupby(frames.GROUP, sort=False))
+    groups = list(timing.groupby(GROUP, sort=False))
     passes = list(dict.fromkeys(timing.sort_values("order")["pass"]))
     names = list(dict.fromkeys(timing["strategy"]))
     low, high = _limits(timing)
@@ -104,7 +102,7 @@ def speed_ups(timing: pd.DataFrame, styles: Styles, title: str) -> Figure:
             rows = group[group["pass"] == passed]
             _speed_up_panel(axes, rows, names, styles)
             axes.set_title(passed.replace("_", " + "), loc="left")
-        line[0].set_title(f"{_group_title(next(frames.rows_of(group)))}\n{passes[0].replace('_', ' + ')}", loc="left")
+        line[0].set_title(f"{group_title(next(frames.rows_of(group)))}\n{passes[0].replace('_', ' + ')}", loc="left")
     for axes in panels[-1]:
         axes.set_xlabel("speed-up over the baseline (×)")
     panels[0][0].set_xscale("log")
@@ -112,27 +110,13 @@ def speed_ups(timing: pd.DataFrame, styles: Styles, title: str) -> Figure:
     panels[0][0].set_yticks(range(len(names)), names)
     panels[0][0].set_ylim(len(names) - 0.4, -0.6)
     for axes in panels.flat:
-        _plain_ticks(axes.xaxis)
-    count = _count(timing)
+        plain_ticks(axes.xaxis)
     figure.suptitle(
-        f"Speed-up over {_baseline(timing)}, {title}\n95 % intervals, joint in each panel; tie band grey; {count}",
+        f"Speed-up over {_baseline(timing)}, {title}\n"
+        f"95 % intervals, joint in each panel; tie band grey; {count(timing)}",
         fontsize=8.5, x=0.01, ha="left",
     )  # fmt: skip
     return figure
-
-
-def _count(timing: pd.DataFrame) -> str:
-    n = sorted(set(timing.loc[timing["status"] == "ok", "launches"]))
-    return f"n = {'–'.join(str(x) for x in dict.fromkeys((n[0], n[-1])))} launches" if n else "nothing measured"
-
-
-def _plain_ticks(axis: Axis) -> None:
-    """Ticks of a logarithmic axis as plain numbers, the denser the less it spans."""
-    low, high = axis.get_view_interval()
-    steps = (1, 1.5, 2, 3, 5, 7) if high / low < 8 else (1, 2, 5) if high / low < 300 else (1,)
-    axis.set_major_locator(LogLocator(10, steps))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())
 
 
 def _baseline(timing: pd.DataFrame) -> str:
@@ -187,23 +171,19 @@ def latencies(timing: pd.DataFrame, styles: Styles, title: str) -> Figure:
             axes.set_yscale("log")
             low, high = axes.get_ylim()
             axes.set_ylim(min(low, high / 3), max(high, low * 3))
-            _plain_ticks(axes.yaxis)
+            plain_ticks(axes.yaxis)
             axes.set_title(f"{passed.replace('_', ' + ')}", loc="left")
-            axes.set_xlabel(f"size ({_size_name(rows)})")
+            axes.set_xlabel(f"size ({size_name(rows)})")
         first = next(frames.rows_of(rows))
-        where = f"{first.device} · {first.dtype}{_threads(first)}"
+        where = f"{first.device} · {first.dtype}{threads(first)}"
         line[0].set_title(f"{where}\n{passes[0].replace('_', ' + ')}", loc="left")
         line[0].set_ylabel("time for one call (µs)")
-    handles, labels = _legend(panels.flat)
+    handles, labels = legend(panels.flat)
     figure.legend(handles, labels, loc="outside right upper")
     figure.suptitle(
-        f"Time against size, {title}\nmedian over all rounds; {_count(timing)}", fontsize=8.5, x=0.01, ha="left"
+        f"Time against size, {title}\nmedian over all rounds; {count(timing)}", fontsize=8.5, x=0.01, ha="left"
     )
     return figure
-
-
-def _size_name(rows: pd.DataFrame) -> str:
-    return "·".join(pair.split("=")[0] for pair in str(rows["dims"].iloc[0]).split(","))
 
 
 def _latency_line(axes: Axes, rows: pd.DataFrame, style: dict[str, Any], name: str) -> None:
@@ -223,17 +203,9 @@ def _latency_line(axes: Axes, rows: pd.DataFrame, style: dict[str, Any], name: s
     )
 
 
-def _legend(panels: Iterable[Axes]) -> tuple[list[Any], list[str]]:
-    found: dict[str, Any] = {}
-    for axes in panels:
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-            found.setdefault(label, handle)
-    return list(found.values()), list(found)
-
-
 def memories(memory: pd.DataFrame, styles: Styles, title: str) -> Figure:
     """Bytes above parameters and inputs, bars from zero, a row for each group."""
-    groups = list(memory.groupby(frames.GROUP, sort=False))
+    groups = list(memory.groupby(GROUP, sort=False))
     columns = {
         "saved": "saved for backward",
         "forward_peak": "peak of forward",
@@ -255,7 +227,7 @@ def memories(memory: pd.DataFrame, styles: Styles, title: str) -> Figure:
             axes.set_title(what, loc="left")
             axes.set_xlabel(unit)
             axes.set_xlim(0, 1.35 * largest / divisor)
-        line[0].set_title(f"{_group_title(next(frames.rows_of(rows)))}\n{columns['saved']}", loc="left")
+        line[0].set_title(f"{group_title(next(frames.rows_of(rows)))}\n{columns['saved']}", loc="left")
     panels[0][0].set_yticks(range(len(names)), names)
     panels[0][0].set_ylim(len(names) - 0.5, -0.5)
     figure.suptitle(
@@ -300,7 +272,7 @@ def curves(training: pd.DataFrame, styles: Styles, title: str) -> Figure:
     upper.axhline(first.target_loss, color=GREY, linewidth=0.9, linestyle=":")
     upper.annotate("target", (0, first.target_loss), ha="left", va="top", fontsize=7, color=GREY)
     upper.set_yscale("log")
-    _plain_ticks(upper.yaxis)
+    plain_ticks(upper.yaxis)
     upper.set_ylabel("loss")
     lower.set_yscale("log")
     lower.set_ylabel("|loss ÷ oracle − 1|")

@@ -11,21 +11,31 @@ from typing import Any
 
 import pandas as pd
 
-from harness.analyse import device, frames
+from harness.analyse import contending, costs, device, frames
 from harness.analyse import gate as found
+from harness.analyse.noise import noise
 from harness.analyse.statistics import FEWEST_LAUNCHES
+from harness.analyse.winners import winners
 from harness.records.store import Run
+from harness.report import decision_tables as decided
 from harness.report import meter
+from harness.report.numbers import number, speed_up
+from harness.report.writing import write
 
 
-def write_all(run: Run, folder: Path) -> list[Path]:
-    """Write every table of a run as Markdown and CSV; returns the paths."""
+def write_all(run: Run, folder: Path, have: contending.Evidence | None = None) -> list[Path]:
+    """Write every table of a run as Markdown, CSV and LaTeX; returns the paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    timing = frames.timing(run)
+    have = have or contending.evidence(run)
+    timing = have.timing
+    picks, earned, noisy = winners(have), costs.break_evens(timing, have.first, have.baselines), noise(run)
     written = []
     for layer, rows in timing.groupby("layer", sort=False):
-        written += _write(folder / f"timing-{layer}", rows.drop(columns="order"), main(rows))
+        written += write(folder / f"timing-{layer}", rows.drop(columns="order"), main(rows))
     for name, frame, shown in (
+        ("decision", picks, decided.decision(picks)),
+        ("break_even", earned, decided.break_even(earned)),
+        ("noise", noisy, decided.noise(noisy)),
         ("gate", frames.gate(run), gate(frames.gate(run))),
         ("matrix", found.matrix(run), matrix(found.matrix(run))),
         ("determinism", found.determinism(run), determinism(found.determinism(run))),
@@ -40,41 +50,12 @@ def write_all(run: Run, folder: Path) -> list[Path]:
         ("environment", environment(run), environment(run)),
     ):
         if not shown.empty:
-            written += _write(folder / name, frame, shown)
+            written += write(folder / name, frame, shown)
     return written
 
 
 def _without_curves(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.drop(columns=["losses", "oracle_losses"], errors="ignore")
-
-
-def _write(stem: Path, frame: pd.DataFrame, shown: pd.DataFrame) -> list[Path]:
-    csv, markdown = stem.with_suffix(".csv"), stem.with_suffix(".md")
-    frame.to_csv(csv, index=False, lineterminator="\n")
-    text = shown.map(_cell).to_markdown(index=False, disable_numparse=True)
-    markdown.write_text(text + "\n", encoding="utf-8")
-    return [csv, markdown]
-
-
-def _cell(value: Any) -> str:
-    return str(value).replace("|", "\\|").replace("\n", " ")
-
-
-def decimals(half_width: float) -> int:
-    """Decimals that a number with this uncertainty supports: two of the uncertainty's digits, at most four."""
-    if not half_width > 0 or math.isinf(half_width):
-        return 2
-    return max(0, min(4, 1 - math.floor(math.log10(half_width))))
-
-
-def speed_up(ratio: float, low: float, high: float) -> str:
-    """Baseline time ÷ strategy time with its interval: ``1.78× (1.75–1.81)``; a ratio of times comes in."""
-    if math.isnan(ratio):
-        return "–"
-    if math.isnan(low):
-        return f"{1 / ratio:.2f}×"
-    d = decimals((1 / low - 1 / high) / 2)
-    return f"{1 / ratio:.{d}f}× ({1 / high:.{d}f}–{1 / low:.{d}f})"
 
 
 def threads_and_dims(row: Any) -> str:
@@ -122,8 +103,8 @@ def gate(frame: pd.DataFrame) -> pd.DataFrame:
             "device": frame["device"],
             "result": frame["result"].str.replace("_", " "),
             "checks": frame["checks"],
-            "worst error ÷ bound": frame["worst"].map(_number),
-            "loss after training": frame["final_loss"].map(_number),
+            "worst error ÷ bound": frame["worst"].map(number),
+            "loss after training": frame["final_loss"].map(number),
             "reason": frame["reason"],
         }
     )
@@ -184,8 +165,8 @@ def correctness(frame: pd.DataFrame) -> pd.DataFrame:
             "device": frame["device"],
             "dtype": frame["dtype"],
             "tensor": frame["tensor"],
-            "error ÷ bound": frame["worst"].map(_number),
-            "reference's error ÷ bound": frame["reference"].map(_number),
+            "error ÷ bound": frame["worst"].map(number),
+            "reference's error ÷ bound": frame["reference"].map(number),
             "sizes": frame["checks"],
             "result": frame["result"],
         }
@@ -203,10 +184,10 @@ def training(frame: pd.DataFrame) -> pd.DataFrame:
             "dtype": frame["dtype"],
             "steps": frame["steps"],
             "starts": frame["starts"],
-            "final loss (worst start)": frame["final_loss"].map(_number),
-            "target": frame["target_loss"].map(_number),
-            "naive": frame["naive_loss"].map(_number),
-            "curve error ÷ bound": (frame["error"] / frame["bound"]).map(_number),
+            "final loss (worst start)": frame["final_loss"].map(number),
+            "target": frame["target_loss"].map(number),
+            "naive": frame["naive_loss"].map(number),
+            "curve error ÷ bound": (frame["error"] / frame["bound"]).map(number),
             "like the reference": frame.get("verdict", ""),
             "result": frame["result"],
         }
@@ -266,7 +247,3 @@ def environment(run: Run) -> pd.DataFrame:
 
 
 _PACKAGES = {"torch", "triton", "numpy", "scipy", "pandas", "matplotlib", "pytest-benchmark"}
-
-
-def _number(value: float) -> str:
-    return "–" if pd.isna(value) else f"{value:.3g}"

@@ -91,13 +91,13 @@ def test_the_report_is_the_same_bytes_every_time(cli: Cli, tmp_path: Path) -> No
     folder = write(tmp_path / "run", records())
     assert cli("report", folder).returncode == 0
     first = _digests(folder)
-    for path in [*(folder / "tables").iterdir(), *(folder / "plots").iterdir()]:
+    for path in [*(folder / "tables").iterdir(), *(folder / "plots").iterdir(), folder / "report.html"]:
         path.unlink()
     assert cli("report", folder).returncode == 0
     assert _digests(folder) == first
-    assert {"plots/speedup-one.svg", "plots/speedup-one.png", "tables/timing-one.md", "tables/timing-one.csv"} <= set(
-        first
-    )
+    plots_ = {f"plots/{name}-one.{end}" for name in ("speedup", "decision", "ratio", "noise") for end in ("svg", "png")}
+    tables_ = {f"tables/{name}.{end}" for name in ("timing-one", "decision", "noise") for end in ("md", "csv", "tex")}
+    assert {"report.html", *plots_, *tables_} <= set(first)
 
 
 def test_the_known_answer_comes_out(tmp_path: Path) -> None:

@@ -1,0 +1,126 @@
+"""Samples by launch: what each arm took, paired with the others', and what disturbed it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from harness.records.store import Record, Run
+
+GROUP = ["layer", "dims", "dtype", "device", "threads"]
+CASE = [*GROUP, "pass", "strategy"]
+
+NOISY_SHARE = 0.25
+"""A case is noisy when more than this share of its samples was preempted or lost the processor."""
+
+PRESSED = 0.05
+"""A round is under pressure when something waited for a processor for more than this share of its time."""
+
+
+@dataclass(frozen=True)
+class LaunchSamples:
+    """One arm in one launch: seconds a call for each round, and what disturbed them."""
+
+    seconds: np.ndarray[Any, np.dtype[np.float64]]
+    flags: frozenset[str]
+    digest: str = ""
+
+    @property
+    def median(self) -> float:
+        """Seconds a call."""
+        return float(np.median(self.seconds))
+
+
+Launches = dict[int, LaunchSamples]
+Arms = dict[tuple[Any, ...], dict[tuple[str, bool], Launches]]
+
+
+def arms_of(records: Iterable[Record], regime: str) -> Arms:
+    arms: Arms = {}
+    for r in records:
+        if r.get("regime", "wall") != regime:
+            continue
+        key = (*(r[k] for k in GROUP), r["pass"])
+        seconds = np.asarray(r["seconds"], dtype=float) / r["calls"]
+        sample = LaunchSamples(seconds, frozenset(_flags(r)), r["digest"])
+        arms.setdefault(key, {}).setdefault((r["strategy"], r["again"]), {})[r["launch"]] = sample
+    return arms
+
+
+def _flags(r: Record) -> Iterable[str]:
+    if not r["steady"]:
+        yield "no_steady_state"
+    lost = np.asarray(r["cpu_seconds"]) < 0.9 * np.asarray(r["wall_seconds"]) if r["device"] == "cpu" else np.zeros(1)
+    disturbed = (np.asarray(r["switches"]) > 0) | lost.astype(bool)
+    if disturbed.mean() > NOISY_SHARE:
+        yield "noisy"
+    if r["device"] == "cpu" and max(r["faults"]) - min(r["faults"]) > r["calls"]:
+        yield "page_faults"
+
+
+def pressure_of(records: Iterable[Record]) -> dict[tuple[Any, ...], float]:
+    """By group and pass: the share of rounds in which something waited for a processor a twentieth of the time."""
+    found: dict[tuple[Any, ...], list[float]] = {}
+    for r in records:
+        found.setdefault((*(r[k] for k in GROUP), r["pass"]), []).extend(r["readings"].get("pressure", []))
+    return {key: float(np.mean(np.asarray(shares) > PRESSED)) for key, shares in found.items() if shares}
+
+
+def derived(arms: Arms, key: tuple[Any, ...], passed: str) -> dict[tuple[str, bool], Launches]:
+    """A CUDA backward, which cannot be timed by itself: forward_backward − forward, launch by launch."""
+    if passed != "backward":
+        return {}
+    forward, both = arms.get((*key, "forward"), {}), arms.get((*key, "forward_backward"), {})
+    found: dict[tuple[str, bool], Launches] = {}
+    for arm in forward.keys() & both.keys():
+        for launch in forward[arm].keys() & both[arm].keys():
+            seconds = both[arm][launch].median - forward[arm][launch].median
+            flags = forward[arm][launch].flags | both[arm][launch].flags | {"derived"}
+            if seconds > 0:
+                found.setdefault(arm, {})[launch] = LaunchSamples(np.array([seconds]), flags)
+    return found
+
+
+def differences(own: Launches, base: Launches) -> dict[int, float]:
+    """Log-ratio of times in each launch that both were in, paired by round.
+
+    A launch where the numbers of rounds differ (derived passes) is paired by median.
+    """
+    found = {}
+    for launch in sorted(own.keys() & base.keys()):
+        t, b = own[launch].seconds, base[launch].seconds
+        found[launch] = float(np.median(np.log(t / b)) if len(t) == len(b) else np.log(np.median(t) / np.median(b)))
+    return found
+
+
+def launches_of(run: Run) -> Arms:
+    """What was measured, and what is derived: by (group, pass), then by (strategy, whether it is the second arm)."""
+    header, arms = run.of("run")[0], arms_of(run.of("samples"), "wall")
+    keys = [tuple(group[k] for k in GROUP) for group in header.get("groups", [])]
+    planned = [(*key, passed) for key in keys for passed in header["passes"]]
+    return {key: arms.get(key, {}) or derived(arms, key[:-1], key[-1]) for key in planned}
+
+
+def seconds_by_case(run: Run) -> dict[tuple[Any, ...], list[float]]:
+    """By case: seconds a call, of each round of each launch, as they were timed."""
+    found: dict[tuple[Any, ...], list[float]] = {}
+    for key, arms in launches_of(run).items():
+        for (strategy, again), own in arms.items():
+            if not again:
+                found[*key, strategy] = [float(s) for _, one in sorted(own.items()) for s in one.seconds]
+    return found
+
+
+def log_ratios(run: Run) -> dict[tuple[Any, ...], list[float]]:
+    """By case: the log-ratio to the baseline in each launch."""
+    baselines: dict[str, str] = run.of("run")[0]["baselines"]
+    found: dict[tuple[Any, ...], list[float]] = {}
+    for key, arms in launches_of(run).items():
+        base = arms.get((baselines[key[0]], False), {})
+        for (strategy, again), own in arms.items():
+            if not again:
+                found[*key, strategy] = list(differences(own, base).values())
+    return found

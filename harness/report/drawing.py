@@ -1,0 +1,121 @@
+"""What all plots share: one look, a fixed style for each strategy, and files that regenerate byte for byte."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from harness.records.store import Run
+
+SPARE = ("#56B4E9", "#F0E442", "#999999", "#661100")
+MARKERS, DASHES = ("P", "p", "h", "*"), ("-", "--", "-.", ":")
+GREY = "#777777"
+RC = {
+    "svg.hashsalt": "layerbench",
+    "font.family": "DejaVu Sans",
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "legend.fontsize": 7,
+    "figure.constrained_layout.use": True,
+    "hatch.linewidth": 0.5,
+}
+Styles = dict[str, dict[str, Any]]
+
+
+def complete(stated: dict[str, dict[str, str | None]]) -> Styles:
+    """Styles for all strategies: what they state, and spare ones, in the order of names, for those that state none."""
+    plain = sorted(name for name, style in stated.items() if not style["color"])
+    spare = {
+        name: {"color": SPARE[i % 4], "marker": MARKERS[i % 4], "dash": DASHES[i % 4]} for i, name in enumerate(plain)
+    }
+    return {name: spare.get(name, style) for name, style in stated.items()}
+
+
+def machine(run: Run) -> str:
+    """Chip and torch, for subtitles."""
+    facts = run.of("environment")[0] if run.of("environment") else {}
+    chip = facts.get("gpu") or facts.get("cpu") or "unknown machine"
+    return f"{chip} · torch {facts.get('torch', '?')}"
+
+
+def save(figure: Figure, stem: Path) -> list[Path]:
+    """Write a figure as SVG (fixed salt, no date) and PNG; returns the paths."""
+    figure.draw_without_rendering()
+    with mpl.rc_context({"figure.constrained_layout.use": False}):
+        figure.set_layout_engine(None)  # laid out once, not again for each file
+    svg, png = stem.with_suffix(".svg"), stem.with_suffix(".png")
+    figure.savefig(svg, metadata={"Date": None, "Creator": None})
+    figure.savefig(png, dpi=160, metadata={"Software": None})
+    return [svg, png]
+
+
+def inline(figure: Figure, prefix: str) -> str:
+    """A figure that was saved, as an SVG element for a page: letters as text, and ids that no other figure has."""
+    stream = io.StringIO()
+    with mpl.rc_context({"svg.fonttype": "none"}):
+        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+    text = stream.getvalue()
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    used = set(re.findall(r'(?:url\(#|xlink:href="#)([^)"]+)', text))
+    text = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", text)
+    text = re.sub(r'(?<=\bid=")|(?<=url\(#)|(?<=xlink:href="#)', prefix, text)
+    text = re.sub(r"<g>\s*</g>|<!--.*?-->| transform=\"rotate\(-0 [^)]*\)\"", "", text)
+    text = re.sub(r"(\d+\.\d\d)\d+", r"\1", text)  # hundredths of a point are enough
+    return re.sub(r"\s*\n\s*", "\n", text)
+
+
+def group_title(row: SimpleNamespace) -> str:
+    """Size, dtype, device and threads of a row."""
+    return f"{row.dims.replace(',', ' ')} · {row.dtype} · {row.device}{threads(row)}"
+
+
+def threads(row: SimpleNamespace) -> str:
+    """The threads of a row, where it is of a CPU."""
+    return f" · {row.threads} thread{'s' if row.threads > 1 else ''}" if row.device == "cpu" else ""
+
+
+def count(timing: pd.DataFrame) -> str:
+    """The number of launches of what was measured."""
+    n = sorted(set(timing.loc[timing["status"] == "ok", "launches"]))
+    return f"n = {'–'.join(str(x) for x in dict.fromkeys((n[0], n[-1])))} launches" if n else "nothing measured"
+
+
+def plain_ticks(axis: Axis) -> None:
+    """Ticks of a logarithmic axis as plain numbers, the denser the less it spans."""
+    low, high = axis.get_view_interval()
+    steps = (1, 1.5, 2, 3, 5, 7) if high / low < 8 else (1, 2, 5) if high / low < 300 else (1,)
+    axis.set_major_locator(LogLocator(10, steps))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def size_name(rows: pd.DataFrame) -> str:
+    """What an axis of sizes counts: ``N·D``."""
+    return "·".join(pair.split("=")[0] for pair in str(rows["dims"].iloc[0]).split(","))
+
+
+def legend(panels: Iterable[Axes]) -> tuple[list[Any], list[str]]:
+    """Each strategy once."""
+    found: dict[str, Any] = {}
+    for axes in panels:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    return list(found.values()), list(found)

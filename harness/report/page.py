@@ -1,0 +1,248 @@
+"""One page for a run, ``report.html``: the decision first, then all that it rests on.
+
+It needs no network and no other file: style, script and figures are in it. Whatever comes from records is escaped.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+
+from harness.analyse import costs, device, frames
+from harness.analyse import gate as gates
+from harness.analyse.choose import Answer, QuestionError, choose
+from harness.analyse.contending import Evidence, Question
+from harness.analyse.noise import noise
+from harness.analyse.winners import use_when, winners
+from harness.records.store import Run
+from harness.report import answer as words
+from harness.report import decision_tables, meter, tables
+from harness.report.drawing import machine
+
+FILE = "report.html"
+FILTERS = ("layer", "device", "dtype", "pass")
+MARKS = {"faster": "▲", "slower": "▼", "tie": "=", "inconclusive": "?", "clear": "✓", "not settled": "?"}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of the page: the name of its files, its layer, what it shows, and its SVG element."""
+
+    name: str
+    layer: str
+    caption: str
+    svg: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table; ``filters`` are the values that the page's filter looks at."""
+
+    cells: Sequence[str]
+    filters: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the page; ``name`` is that of its files in ``tables/``."""
+
+    name: str
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Row]
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What the page says first about a layer."""
+
+    layer: str
+    title: str
+    formula: str
+    rule: str
+    answers: Sequence[tuple[str, Answer]]
+
+
+def write(have: Evidence, figures: Sequence[Figure], folder: Path) -> Path:
+    """Write the page into a run's folder; returns its path."""
+    path = folder / FILE
+    path.write_text(render(have, figures), encoding="utf-8")
+    return path
+
+
+def render(have: Evidence, figures: Sequence[Figure]) -> str:
+    """The page as HTML."""
+    run = have.run
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("harness.report", "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    picks = winners(have)
+    shown = {table.name: table for table in _tables(have, picks)}
+    layers = list(dict.fromkeys(have.timing["layer"]))
+    context = {
+        "machine": machine(run),
+        "header": run.of("run")[0],
+        "facts": list(_facts(have)),
+        "advice": [_advice(have, layer, picks[picks["layer"] == layer]) for layer in layers],
+        "figures": figures,
+        "tables": shown,
+        "layers": layers,
+        "filters": {name: _values(have, name) for name in FILTERS},
+        "warnings": list(_warnings(have)),
+        "notes": tables.notes(gates.matrix(run)),
+        "failures": tables.wrong(gates.failures(run, run.of("run")[0].get("sources", [])[1:])),
+        "reproduce": list(_reproduce(run)),
+        "sentence": words.sentence,
+        "rejected": words.rejected,
+        "more": words.more,
+        "marks": MARKS,
+        "svg": Markup,
+    }
+    return environment.get_template("report.html.jinja").render(context) + "\n"
+
+
+def _advice(have: Evidence, layer: str, picks: pd.DataFrame) -> Advice:
+    facts: dict[str, Any] = next((r for r in have.run.of("layer") if r["layer"] == layer), {})
+    passes = have.run.of("run")[0]["passes"]
+    answers = []
+    for passed in dict.fromkeys(p for p in ("forward_backward", "step", *passes[-1:]) if p in passes):
+        try:
+            answers.append((passed.replace("_", " + "), choose(have, Question(layer, passed=passed))))
+        except QuestionError:
+            continue
+    return Advice(layer, facts.get("title", ""), facts.get("formula", ""), use_when(picks), answers)
+
+
+def _facts(have: Evidence) -> Iterator[tuple[str, str, str]]:
+    """What stands in the head: a word, its value, and ``good``, ``bad`` or nothing."""
+    header = have.run.of("run")[0]
+    environment = have.run.of("environment")[0] if have.run.of("environment") else {}
+    yield "started", header.get("started", "unknown").replace("T", " ").replace("Z", " UTC"), ""
+    yield "profile", str(header["wanted"].get("profile", "unknown")), ""
+    commit = str(environment.get("commit") or "unknown")[:10]
+    dirty = environment.get("dirty")
+    yield "commit", commit + (" with changes" if dirty else ""), "bad" if dirty else ""
+    passed = int((have.gate["result"] == "ok").sum())
+    yield "gate", f"{passed} of {len(have.gate)} strategies passed", "good" if passed == len(have.gate) else "bad"
+    caught = Counter(gates.controls(have.run)["result"])
+    if caught:
+        text = f"{caught['caught']} planted faults caught, {caught['missed']} missed"
+        yield "controls", text, "bad" if caught["missed"] else "good"
+    bands = have.timing["margin"].dropna()
+    if len(bands):
+        yield "noise", f"tie bands ±{100 * bands.min():.1f} to ±{100 * bands.max():.1f} %", ""
+    ok = have.timing[have.timing["status"] == "ok"]
+    yield "measured", f"{len(ok)} of {len(have.timing)} cases", "" if len(ok) else "bad"
+    flagged = int((ok["flags"] != "").sum())
+    yield "flagged", f"{flagged} of {len(ok)} cases", ""
+
+
+def _warnings(have: Evidence) -> Iterator[str]:
+    yield from have.run.warnings
+    ok = have.timing[have.timing["status"] == "ok"]
+    if ok.empty:
+        yield "Nothing was measured: there are no times, and no recommendation."
+    environment = have.run.of("environment")[0] if have.run.of("environment") else {}
+    if environment.get("dirty"):
+        yield "The sources had changes that are not in the commit."
+    for proof in have.run.of("proof"):
+        if proof["result"] == "failed":
+            yield f"The meter failed a proof here: {proof['proof']}, {proof['what']} {proof['figure']:.3g}."
+    if gates.matrix(have.run).empty:
+        yield "These records hold no composability checks: choose cannot answer what a strategy can be combined with."
+    few = ok[ok["ratio_low"].isna() & (ok["verdict"] != "baseline")]
+    if len(few):
+        yield f"{len(few)} cases have too few launches for an interval."
+    counts = Counter(flag for flags in ok["flags"] for flag in str(flags).split())
+    for flag, count in sorted(counts.items()):
+        yield f"{flag.replace('_', ' ')}: {count} of {len(ok)} cases ({FLAGS.get(flag, 'see the notes')})"
+    for (status, reason), same in have.timing[have.timing["status"] != "ok"].groupby(["status", "reason"], sort=False):
+        where = ", ".join(dict.fromkeys(f"{r.layer}/{r.strategy}" for r in frames.rows_of(same)))
+        yield f"{str(status).replace('_', ' ')}: {len(same)} cases of {where}: {reason}"
+
+
+FLAGS = {
+    "no_steady_state": "the warm-up did not settle in most launches",
+    "noisy": "more than a quarter of the samples was preempted or lost the processor",
+    "page_faults": "the numbers of page faults differ between samples",
+    "pressure": "in more than a quarter of the rounds other work waited for the processors",
+    "dispatch_bound": "launching takes longer than the device's own work",
+    "derived": "a backward as the difference of two passes",
+    "bits_differ_between_launches": "outputs or gradients were not the same bits in all launches",
+}
+
+
+def _tables(have: Evidence, picks: pd.DataFrame) -> Iterator[Table]:
+    run = have.run
+    noisy, earned = noise(run), costs.break_evens(have.timing, have.first, have.baselines)
+    yield _table("decision", "What to use, by case", decision_tables.decision(picks), picks)
+    for layer, rows in have.timing.groupby("layer", sort=False):
+        yield _table(f"timing-{layer}", f"All measured cases of {layer}", tables.main(rows), rows)
+    for name, caption, shown in (
+        ("gate", "The gate", tables.gate(have.gate)),
+        ("matrix", "What a strategy can be combined with", tables.matrix(gates.matrix(run))),
+        ("correctness", "Error against the float64 oracle", tables.correctness(frames.correctness(run))),
+        ("determinism", "How far outputs and gradients repeat", tables.determinism(gates.determinism(run))),
+        ("controls", "Planted faults, which the gate must catch", gates.controls(run)),
+        ("training", "Training on the layer's data", tables.training(frames.training(run))),
+        ("memory", "Memory above parameters and inputs", tables.memory(have.memory)),
+        ("first_call", "The first forward and backward", tables.first_call(have.first)),
+        ("break_even", "When a dearer first call is earned", decision_tables.break_even(earned)),
+        ("noise", "The baseline against itself", decision_tables.noise(noisy)),
+        ("roofs", "Share of the nearer roof", meter.roofs(device.roofs(run))),
+        ("regimes", "The three regimes of the GPU", meter.regimes(device.regimes(run))),
+        ("meter", "What the meter proved of itself in this run", meter.proofs(frames.proofs(run))),
+        ("environment", "The machine and the software", tables.environment(run)),
+    ):
+        if not shown.empty:
+            yield _table(name, caption, shown)
+
+
+def _table(name: str, caption: str, shown: pd.DataFrame, keys: pd.DataFrame | None = None) -> Table:
+    cells = [[str(value) for value in row] for row in shown.itertuples(index=False, name=None)]
+    filters: list[dict[str, str]] = [{} for _ in cells]
+    if keys is not None:
+        filters = [{k: str(row[k]) for k in FILTERS} for row in keys.to_dict("records")]
+    rows = [Row(own, wanted) for own, wanted in zip(cells, filters, strict=True)]
+    return Table(name, caption, [str(column) for column in shown.columns], rows)
+
+
+def _values(have: Evidence, name: str) -> list[str]:
+    return [str(value) for value in dict.fromkeys(have.timing[name])]
+
+
+def _reproduce(run: Run) -> Iterator[tuple[str, str]]:
+    """What to do, and the command that does it."""
+    header = run.of("run")[0]
+    environment = run.of("environment")[0] if run.of("environment") else {}
+    wanted = header["wanted"]
+    if environment.get("commit"):
+        yield "the sources that were measured", f"git checkout {environment['commit']}"
+    command = ["layerbench", "bench", "--profile", str(wanted.get("profile", "default"))]
+    for option, values in (
+        ("--layer", wanted.get("layers", ())),
+        ("--strategy", wanted.get("strategies", ())),
+        ("--device", wanted.get("devices", ())),
+        ("--dtype", wanted.get("dtypes", ())),
+        ("--threads", wanted.get("threads", ())),
+        ("--from", header.get("sources", [])[1:]),
+    ):
+        command += [word for value in values for word in (option, str(value))]
+    for option in ("baseline", "launches", "seed"):
+        if wanted.get(option):
+            command += [f"--{option}", str(wanted[option])]
+    yield "measure again", shlex.join(command)
+    yield "make this page, its tables and plots again, from the records", "layerbench report RUN"
+    yield "ask for a choice of your own", f"layerbench choose RUN --layer {(wanted.get('layers') or ['LAYER'])[0]}"

@@ -1,0 +1,148 @@
+"""Plots over the measured sizes: ratios with their intervals, and bytes; and the noise of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from harness.analyse import frames
+from harness.analyse.costs import OF_PASS
+from harness.analyse.launches import GROUP
+from harness.report.drawing import GREY, Styles, count, group_title, legend, plain_ticks, size_name, threads
+
+SERIES = ["device", "dtype", "threads"]
+
+
+def _swept(frame: pd.DataFrame) -> list[tuple[Hashable, pd.DataFrame]]:
+    """The series that have more than one size."""
+    return [(key, rows) for key, rows in frame.groupby(SERIES, sort=False) if rows["dims"].nunique() > 1]
+
+
+def ratios(timing: pd.DataFrame, styles: Styles, title: str) -> Figure | None:
+    """Speed-up against size: a ribbon is the interval, grey the tie band, 1.0 the baseline. None without two sizes."""
+    series = _swept(timing)
+    passes = list(dict.fromkeys(timing.sort_values("order")["pass"]))
+    if not series or not (timing["verdict"] == "baseline").any():
+        return None
+    figure = Figure(figsize=(1.0 + 2.3 * len(passes), 1.3 + 2.1 * len(series)))
+    panels = figure.subplots(len(series), len(passes), squeeze=False, sharey="row", sharex="row")
+    for line, (_, rows) in zip(panels, series, strict=True):
+        for axes, passed in zip(line, passes, strict=True):
+            _ratio_panel(axes, rows[rows["pass"] == passed], styles)
+            axes.set_title(passed.replace("_", " + "), loc="left")
+            axes.set_xlabel(f"size ({size_name(rows)})")
+        plain_ticks(line[0].yaxis)
+        first = next(frames.rows_of(rows))
+        line[0].set_title(
+            f"{first.device} · {first.dtype}{threads(first)}\n{passes[0].replace('_', ' + ')}", loc="left"
+        )
+        line[0].set_ylabel("speed-up (×)")
+    handles, labels = legend(panels.flat)
+    figure.legend(handles, labels, loc="outside lower left", ncols=6)
+    figure.suptitle(
+        f"Speed-up against size, {title}\nribbon: 95 % interval, joint at each size; grey: tie band; {count(timing)}",
+        fontsize=8.5, x=0.01, ha="left",
+    )  # fmt: skip
+    return figure
+
+
+def _ratio_panel(axes: Axes, rows: pd.DataFrame, styles: Styles) -> None:
+    ok = rows[(rows["status"] == "ok")].assign(size=rows["dims"].map(frames.size)).sort_values("size", kind="stable")
+    bands = ok.groupby("size")["margin"].max()
+    axes.fill_between(bands.index, 1 / (1 + bands), 1 + bands, color="#d8d8d8", linewidth=0, zorder=0)
+    axes.axhline(1.0, color="black", linewidth=0.8)
+    for name, own in ok[ok["verdict"] != "baseline"].groupby("strategy", sort=False):
+        style = styles[str(name)]
+        low, high = 1 / own["ratio_high"], 1 / own["ratio_low"]
+        axes.fill_between(own["size"], low, high, color=style["color"], alpha=0.13, linewidth=0)
+        look = {"color": style["color"], "linestyle": style["dash"], "marker": style["marker"]}
+        axes.plot(own["size"], 1 / own["ratio"], label=str(name), markersize=4, linewidth=1.2, **look)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+
+
+def bytes_by_size(memory: pd.DataFrame, styles: Styles, title: str) -> Figure | None:
+    """Bytes above parameters and inputs against size, a panel for each pass that differs. None without two sizes."""
+    series = _swept(memory[memory["reason"] == ""])
+    if not series:
+        return None
+    passes = ("forward", "forward_backward", "step")
+    figure = Figure(figsize=(1.0 + 2.3 * len(passes), 1.3 + 2.1 * len(series)))
+    panels = figure.subplots(len(series), len(passes), squeeze=False, sharex="row")
+    for line, (_, rows) in zip(panels, series, strict=True):
+        for axes, passed in zip(line, passes, strict=True):
+            held = rows[list(OF_PASS[passed])].max(axis=1) / 1024
+            shown = rows.assign(size=rows["dims"].map(frames.size), held=held).sort_values("size", kind="stable")
+            for name, own in shown.groupby("strategy", sort=False):
+                style = styles[str(name)]
+                look = {"color": style["color"], "linestyle": style["dash"], "marker": style["marker"]}
+                axes.plot(
+                    own["size"], own["held"], label=str(name), markersize=4, linewidth=1.2, fillstyle="none", **look
+                )
+            axes.set_xscale("log")
+            if held.min() > 0:
+                axes.set_yscale("log")
+            else:
+                axes.set_yscale("symlog", linthresh=1)
+                axes.set_ylim(bottom=0)
+            axes.set_title(passed.replace("_", " + "), loc="left")
+            axes.set_xlabel(f"size ({size_name(rows)})")
+        first = next(frames.rows_of(rows))
+        line[0].set_title(f"{first.device} · {first.dtype}{threads(first)}\nforward", loc="left")
+        line[0].set_ylabel("KiB")
+    handles, labels = legend(panels.flat)
+    figure.legend(handles, labels, loc="outside lower left", ncols=6)
+    figure.suptitle(
+        f"Memory against size, {title}\nhighest above parameters and inputs, exact bytes of torch's allocator",
+        fontsize=8.5, x=0.01, ha="left",
+    )  # fmt: skip
+    return figure
+
+
+def noises(noise: pd.DataFrame, samples: pd.DataFrame, title: str) -> Figure | None:
+    """The baseline against itself in each group and pass; beside it the samples of one of these, in their order.
+
+    None where no baseline was measured.
+    """
+    if noise.empty:
+        return None
+    figure = Figure(figsize=(7.2, max(2.4, 0.9 + 0.19 * len(noise))))
+    left, right = figure.subplots(1, 2, width_ratios=(1, 1.3))
+    for y, row in enumerate(frames.rows_of(noise)):
+        left.fill_betweenx([y - 0.4, y + 0.4], 1 / (1 + row.margin), 1 + row.margin, color="#d8d8d8", linewidth=0)
+        left.plot([row.ratio_low, row.ratio_high], [y, y], color="black", linewidth=1.2)
+        left.plot(row.ratio, y, "o", color="black", markersize=3)
+    left.axvline(1.0, color=GREY, linewidth=0.8)
+    names = [
+        f"{r.dims.replace(',', ' ')} {r.dtype}{threads(r)} {r.passed.replace('_', '+')}" for r in frames.rows_of(noise)
+    ]
+    left.set_yticks(range(len(names)), names, fontsize=5.5)
+    left.set_ylim(len(names) - 0.5, -0.5)
+    left.set_title("baseline ÷ itself; tie band grey", loc="left")
+    both = samples["pass"] == "forward_backward"
+    chosen = samples[both] if both.any() else samples
+    _samples(right, next(rows for _, rows in chosen.groupby([*GROUP, "pass"], sort=False)))
+    figure.suptitle(f"Noise, {title}", fontsize=8.5, x=0.01, ha="left")
+    return figure
+
+
+def _samples(axes: Axes, rows: pd.DataFrame) -> None:
+    start = 0
+    for number, (launch, own) in enumerate(rows.groupby("launch", sort=True)):
+        x = start + np.arange(len(own))
+        axes.plot(x, own["share"], ".", color=("black", GREY)[number % 2], markersize=3)
+        axes.hlines(own["share"].median(), x[0] - 0.5, x[-1] + 0.5, color=("black", GREY)[number % 2], linewidth=1.0)
+        axes.annotate(str(launch), (x[0], 0.01), xycoords=("data", "axes fraction"), fontsize=6, color=GREY)
+        start += len(own) + 2
+    axes.axhline(1.0, color=GREY, linewidth=0.6)
+    row = next(frames.rows_of(rows))
+    axes.set_title(
+        f"the baseline's samples in order, by launch\n{group_title(row)}\n{row.passed.replace('_', ' + ')}",
+        loc="left", fontsize=7,
+    )  # fmt: skip
+    axes.set_xticks([])
+    axes.set_ylabel("time ÷ median")

@@ -7,12 +7,9 @@ import math
 import numpy as np
 import pandas as pd
 
-from harness.analyse.frames import timing
+from harness.analyse.frames import DISPATCH_BOUND, timing
 from harness.analyse.launches import CASE, GROUP
 from harness.records.store import Record, Run
-
-DISPATCH_BOUND = 1.2
-"""A case waits for its launches where its wall time is more than this times its time on the hot device."""
 
 
 def roofs(run: Run) -> pd.DataFrame:

@@ -25,6 +25,9 @@ from harness.analyse.statistics import FEWEST_LAUNCHES, Interval, interval, marg
 from harness.records.schema import PASSES, Group
 from harness.records.store import Record, Run
 
+DISPATCH_BOUND = 1.2
+"""A case waits for its launches where its wall time is more than this times its time on the hot device."""
+
 LAYER_ITSELF = "(the layer itself)"
 """In the gate's frame, instead of a strategy, where a layer does not load."""
 
@@ -63,6 +66,9 @@ def timing(run: Run, regime: str = "wall") -> pd.DataFrame:
             )  # fmt: skip
     frame = pd.DataFrame(rows, columns=[*CASE, *_TIMING])
     frame["order"] = frame["pass"].map(PASSES.index) if len(frame) else []
+    if regime == "wall" and (frame["device"] == "cuda").any():
+        waits = frame["latency"] > DISPATCH_BOUND * timing(run, "device_hot")["latency"]
+        frame.loc[waits, "flags"] = (frame.loc[waits, "flags"] + " dispatch_bound").str.strip()
     return frame
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from harness.analyse.device import regimes, roofs
+from harness.analyse.frames import timing
 from harness.records.schema import Group, Roof, Work
 from tests.analyse.made_up import CUDA, GROUP, about, header, run_of, samples, strategy, write
 
@@ -48,7 +49,9 @@ def test_regimes_stand_beside_each_other_and_a_wait_for_launches_is_named(tmp_pa
         for launch in range(1, 6)
         for regime, t in times.items()
     ]
-    (row,) = regimes(write(tmp_path, *items, head=header(CUDA))).to_dict("records")
+    run = write(tmp_path, *items, head=header(CUDA))
+    (row,) = regimes(run).to_dict("records")
+    assert timing(run)["flags"].tolist() == ["dispatch_bound"]
     assert {name: row[name] for name in times} == pytest.approx(times)
     assert row["dispatch_bound"]
 

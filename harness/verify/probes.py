@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 import torch._functorch.config
@@ -32,8 +33,13 @@ class WrongAnswerError(Exception):
 
 
 def leaves(values: Values) -> Tensors:
-    """The inputs as leaves that require a gradient, strides and all (``Values.leaves`` copies them dense)."""
-    return {name: x.detach().requires_grad_() for name, x in values.inputs.items()}
+    """The inputs as leaves, strides and all (``Values.leaves`` copies them dense); see ``Values.requiring``."""
+    return values.requiring(values.inputs)
+
+
+def differentiable(inputs: Tensors) -> Tensors:
+    """Those of the leaves that require a gradient."""
+    return {name: x for name, x in inputs.items() if x.requires_grad}
 
 
 def _named(names: Sequence[str], gradients: Sequence[Tensor | None]) -> Answer:
@@ -62,7 +68,8 @@ def gradients(strategy: Strategy, dims: Dims, values: Sequence[Values], afterwar
     output, pullback = vjp(instance, inputs)
     if output.shape != mine.cotangent.shape:
         raise WrongAnswerError("output", f"shape is {tuple(output.shape)}, not {tuple(mine.cotangent.shape)}")
-    answer = {"output": output.detach().clone()} | _named([*inputs, *instance.parameters], pullback(mine.cotangent))
+    answer = {"output": output.detach().clone()}
+    answer |= _named([*differentiable(inputs), *instance.parameters], pullback(mine.cotangent))
     if afterwards:
         operands = {**inputs, **instance.parameters, "cotangent": mine.cotangent}
         answer |= {f"{name} afterwards": t.detach() for name, t in operands.items()}
@@ -120,7 +127,8 @@ def side_by_side(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> An
     output, pullback = vjp(one, inputs)
     _, others = vjp(other, leaves(second))
     others(second.cotangent)
-    return {"output": output.detach().clone()} | _named([*inputs, *one.parameters], pullback(first.cotangent))
+    grads = pullback(first.cotangent)
+    return {"output": output.detach().clone()} | _named([*differentiable(inputs), *one.parameters], grads)
 
 
 def updated(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
@@ -134,7 +142,7 @@ def updated(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
     _overwrite(instance.parameters, after.parameters)
     output, pullback = vjp(instance, inputs)
     grads = pullback(after.cotangent)
-    return {"output": output.detach()} | _named([*inputs, *instance.parameters], grads)
+    return {"output": output.detach()} | _named([*differentiable(inputs), *instance.parameters], grads)
 
 
 def updated_between(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
@@ -151,7 +159,7 @@ def updated_between(strategy: Strategy, dims: Dims, values: Sequence[Values]) ->
         if "modified by an inplace operation" in str(error):
             return {}
         raise
-    return answer | _named([*inputs, *instance.parameters], grads)
+    return answer | _named([*differentiable(inputs), *instance.parameters], grads)
 
 
 def _overwrite(old: Mapping[str, Tensor], new: Mapping[str, Tensor]) -> None:
@@ -201,7 +209,8 @@ def second_order(strategy: Strategy, dims: Dims, values: Sequence[Values], live:
     """
     (mine,) = values
     instance = build(strategy, dims, mine.parameters)
-    operands = {**leaves(mine), **instance.parameters}
+    inputs = leaves(mine)
+    operands = {**differentiable(inputs), **instance.parameters}
     if live:
         operands["cotangent"] = mine.cotangent.detach().requires_grad_()
     c = operands.get("cotangent", mine.cotangent)
@@ -210,7 +219,7 @@ def second_order(strategy: Strategy, dims: Dims, values: Sequence[Values], live:
         if instance.gradients == "func":
 
             def value(t: Tensors) -> Tensor:
-                return torch.sum(_call_with(instance, t, mine.inputs) * t.get("cotangent", c))
+                return torch.sum(_call_with(instance, {**mine.inputs, **t}, mine.inputs) * t.get("cotangent", c))
 
             def penalized(t: Tensors) -> Tensor:
                 slopes, y = torch.func.grad_and_value(value)(t)
@@ -219,7 +228,7 @@ def second_order(strategy: Strategy, dims: Dims, values: Sequence[Values], live:
 
             found = torch.func.grad(penalized)({n: t.detach() for n, t in operands.items()})
             return _named(list(operands), [found[n] for n in operands])
-        loss = (instance.call(instance.parameters, {n: operands[n] for n in mine.inputs}) * c).sum()
+        loss = (instance.call(instance.parameters, inputs) * c).sum()
         slopes = torch.autograd.grad(loss, [operands[n] for n in first], create_graph=True)
         total = loss + torch.stack([s.square().sum() for s in slopes]).sum()
         grads = torch.autograd.grad(total, list(operands.values()), allow_unused=True)
@@ -238,11 +247,11 @@ def forward_ad(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answ
     """The tangent of the output along a direction, by ``torch.func.jvp``."""
     at, along = values
     instance = build(strategy, dims, at.parameters)
-    primals = {**at.inputs, **{n: p.detach() for n, p in instance.parameters.items()}}
-    tangents = {**along.inputs, **along.parameters}
+    primals = {**at.differentiable(), **{n: p.detach() for n, p in instance.parameters.items()}}
+    tangents = {**along.differentiable(), **along.parameters}
 
     def function(t: Tensors) -> Tensor:
-        return _call_with(instance, t, at.inputs)
+        return _call_with(instance, {**at.inputs, **t}, at.inputs)
 
     _, tangent, *_ = torch.func.jvp(function, (primals,), (tangents,))
     return {"tangent of output": tangent}
@@ -252,8 +261,12 @@ def func_grad(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answe
     """Gradients by ``torch.func.grad`` of ⟨y, c⟩."""
     (mine,) = values
     instance = build(strategy, dims, mine.parameters)
-    operands = {**mine.inputs, **{n: p.detach() for n, p in instance.parameters.items()}}
-    found = torch.func.grad(lambda t: (_call_with(instance, t, mine.inputs) * mine.cotangent).sum())(operands)
+    operands = {**mine.differentiable(), **{n: p.detach() for n, p in instance.parameters.items()}}
+
+    def value(t: Tensors) -> Tensor:
+        return torch.sum(_call_with(instance, {**mine.inputs, **t}, mine.inputs) * mine.cotangent)
+
+    found = torch.func.grad(value)(operands)
     return _named(list(operands), [found[n] for n in operands])
 
 
@@ -270,14 +283,17 @@ def per_sample(strategy: Strategy, dims: Dims, values: Sequence[Values], ensembl
     if ensemble:
         parameters = {n: torch.stack([v.parameters[n] for v in values]) for n in parameters}
 
-    def value(p: Tensors, x: Tensors, c: Tensor) -> tuple[Tensor, Tensor]:
-        output = instance.pure(p, x)
+    free = {n: inputs[n] for n in values[0].differentiable()}
+    fixed = {n: x for n, x in inputs.items() if n not in free}
+
+    def value(p: Tensors, x: Tensors, rest: Tensors, c: Tensor) -> tuple[Tensor, Tensor]:
+        output = instance.pure(p, {n: {**x, **rest}[n] for n in inputs})
         return (output * c).sum(), output
 
     cotangents = torch.stack([v.cotangent for v in values])
     slopes = torch.func.grad(value, (0, 1), has_aux=True)
-    mapped = torch.func.vmap(slopes, (0 if ensemble else None, along, 0))
-    (of_parameters, of_inputs), output = mapped(parameters, inputs, cotangents)
+    mapped = torch.func.vmap(slopes, (0 if ensemble else None, along, along, 0))
+    (of_parameters, of_inputs), output = mapped(parameters, free, fixed, cotangents)
     found = {f"per-sample gradient of {n}": g for n, g in {**of_inputs, **of_parameters}.items()}
     return {"per-sample output": output} | found
 
@@ -286,7 +302,7 @@ def per_sample_in_a_loop(strategy: Strategy, dims: Dims, values: Sequence[Values
     """The truth of ``per_sample``."""
     own = [v.parameters if ensemble else values[0].parameters for v in values]
     pairs = zip(values, own, strict=True)
-    each = [gradients(strategy, dims, [Values(v.inputs, p, v.cotangent, v.target)]) for v, p in pairs]
+    each = [gradients(strategy, dims, [replace(v, parameters=p)]) for v, p in pairs]
     return {f"per-sample {name}": torch.stack([a[name] for a in each]) for name in each[0]}
 
 
@@ -304,7 +320,7 @@ def jacobian_by_rows(strategy: Strategy, dims: Dims, values: Sequence[Values]) -
     (mine,) = values
     rows = []
     for cotangent in torch.eye(mine.cotangent.numel(), dtype=mine.cotangent.dtype, device=mine.cotangent.device):
-        one = Values(mine.inputs, mine.parameters, cotangent.view(mine.cotangent.shape), mine.target)
+        one = replace(mine, cotangent=cotangent.view(mine.cotangent.shape))
         rows.append(gradients(strategy, dims, [one]))
     shape = mine.cotangent.shape
     return {
@@ -322,14 +338,15 @@ def autocast(strategy: Strategy, dims: Dims, values: Sequence[Values], mixed: bo
     (mine,) = values
     device = mine.cotangent.device.type
     instance = build(strategy, dims, mine.parameters)
-    inputs = {n: x.detach().to(torch.bfloat16 if mixed else x.dtype).requires_grad_() for n, x in mine.inputs.items()}
+    inputs = leaves(mine.to(torch.bfloat16) if mixed else mine)
     with torch.autocast(device, torch.bfloat16):
         output, pullback = vjp(instance, inputs)
     if output.dtype not in (torch.bfloat16, mine.cotangent.dtype):
         raise WrongAnswerError("output", f"dtype is {output.dtype} under bfloat16 autocast")
     grads = pullback(mine.cotangent.to(output.dtype))
-    answer = {"output": output.detach()} | _named([*inputs, *instance.parameters], grads)
-    for name, operand in {**inputs, **instance.parameters}.items():
+    operands = {**differentiable(inputs), **instance.parameters}
+    answer = {"output": output.detach()} | _named(list(operands), grads)
+    for name, operand in operands.items():
         if answer[f"gradient of {name}"].dtype != operand.dtype:
             raise WrongAnswerError(f"gradient of {name}", f"dtype is not the operand's {operand.dtype} under autocast")
     return {name: t.to(mine.cotangent.dtype) for name, t in answer.items()}

@@ -131,7 +131,7 @@ def _use(subject: Subject, seed: int) -> Iterator[Stage]:
         yield _asked(subject, Question("accumulation", probes.accumulated, count=3), dims, dtype, seed)
     else:
         yield from _off_the_tape(subject, "updated_between", "accumulation")
-    for wanted in _masks(list(subject.layer.operands), compiled):
+    for wanted in _masks([n for n, o in subject.layer.operands.items() if o.differentiable], compiled):
         options = {"wanted": wanted}
         setting = f"for {', '.join(wanted) or 'nothing'}"
         frozen = Question("frozen", probes.frozen, setting=setting, options=options, truth_options=options)

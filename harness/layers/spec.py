@@ -204,12 +204,15 @@ class Kernel:
         signatures: for the ahead-of-time gate, by a name: types of the run-time arguments
             (``{"x": "*fp32", "N": "i32"}``) and values of the compile-time ones (``{"BLOCK": 64}``) together.
         options: compile options such as ``{"num_warps": 4}``.
+        targets: what these signatures and options are for, such as ``("sm_90",)``; empty: for every target. A kernel
+            with other configurations for other targets is stated once for each.
     """
 
     function: Any
     passes: tuple[Literal["forward", "backward"], ...]
     signatures: Mapping[str, Mapping[str, str | int | bool]]
     options: Mapping[str, int] = field(default_factory=dict)
+    targets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

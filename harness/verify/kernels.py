@@ -38,7 +38,7 @@ def launches(kernels: Sequence[Kernel]) -> Iterator[Counter[str]]:
 
         return count
 
-    hooks = [(k.function, counter(k.function.__name__)) for k in kernels]
+    hooks = [(function, counter(name)) for name, function in {k.function.__name__: k.function for k in kernels}.items()]
     for function, hook in hooks:
         function.add_pre_run_hook(hook)
     try:

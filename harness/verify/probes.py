@@ -7,8 +7,9 @@ clock or with the harness itself meddles in its own process alone.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
 import torch
@@ -238,9 +239,14 @@ def second_order(strategy: Strategy, dims: Dims, values: Sequence[Values], live:
 
 @contextmanager
 def buffers_kept() -> Iterator[None]:
-    """Compiled backwards that give up their buffers refuse the graphs that are walked more than once."""
+    """Compiled backwards that give up their buffers refuse the graphs that are walked more than once.
+
+    Nor may one come from Inductor's cache, whose key leaves the setting out: it would write over what is kept.
+    """
+    inductor = sys.modules.get("torch._inductor.config")  # to import it would import Triton
     with torch._functorch.config.patch(donated_buffer=False):
-        yield
+        with inductor.patch(fx_graph_cache=False) if inductor else nullcontext():
+            yield
 
 
 def forward_ad(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:

@@ -6,6 +6,7 @@ Each stage has the name of its check, so that one can be run alone. ``quick`` ho
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,8 +23,11 @@ from harness.verify.search import search
 Level = Literal["quick", "standard", "full"]
 LEVELS: tuple[Level, ...] = ("quick", "standard", "full")
 LONG, LONG_INTERPRETED = 2**16 + 1, 2**12 + 1
+"""Rows; in the interpreter, whose time goes with them, elements of the output."""
 MANY_TILES = (577, 97)
 """Rows, and every other dim: enough for kernels that deal out tiles of 64 in groups of 8."""
+MANY_TILES_ELEMENTS = 2**20
+"""Of an operand at most: with four dims of that size it would take hours, and ``check`` must hold many tiles itself."""
 SHAPES = {"quick": 0, "standard": 2, "full": 20}
 FEW_DRAWS = 2  # where a draw is large, or the question is one of shapes
 
@@ -196,14 +200,16 @@ def _shapes(subject: Subject, seed: int, level: Level) -> Iterator[Stage]:
         return
     if subject.claims.kernels:
         dims = {n: MANY_TILES[n != layer.leading] for n in layer.check[0]}
-        yield _asked(subject, Question("shapes", probes.gradients, setting="many tiles"), dims, dtype, seed, 1)
+        if max(math.prod(o.sizes(dims)) for o in layer.operands.values()) <= MANY_TILES_ELEMENTS:
+            yield _asked(subject, Question("shapes", probes.gradients, setting="many tiles"), dims, dtype, seed, 1)
     dims = {**layer.check[0], layer.leading: 0}
     yield _asked(subject, Question("empty", probes.gradients, optional=True), dims, dtype, seed, 1)
     dims = {**layer.check[0], layer.leading: arranging.SPLIT[0] * arranging.SPLIT[1]}
     split = arranging.split_leading(layer)
     question = Question("leading_dims", probes.gradients, arrange=split, split=True, optional=True)
     yield _asked(subject, question, dims, subject.claims.sharpest_dtype, seed, FEW_DRAWS)
-    dims = {**layer.check[0], layer.leading: LONG_INTERPRETED if subject.interpreted else LONG}
+    rest = math.prod(layer.check[0][n] for n in layer.output if n != layer.leading)
+    dims = {**layer.check[0], layer.leading: LONG_INTERPRETED // rest if subject.interpreted else LONG}
     for dtype in subject.claims.dtypes:
         if dtype in ("bfloat16", "float16"):
             for arrange in (arranging.positive,) if subject.interpreted else (as_given, arranging.positive):

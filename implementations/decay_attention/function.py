@@ -42,9 +42,7 @@ class DecayAttention(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(
-        q: Tensor, k: Tensor, v: Tensor, t: Tensor, amplitude: Tensor, rate: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def forward(q: Tensor, k: Tensor, v: Tensor, t: Tensor, amplitude: Tensor, rate: Tensor) -> tuple[Tensor, Tensor]:
         outputs, sums = [], []
         for rows, seen in _rows(q.shape[-2]):
             logits, *_ = _logits(q, k, t, amplitude, rate, rows, seen)

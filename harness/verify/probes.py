@@ -43,7 +43,8 @@ def differentiable(inputs: Tensors) -> Tensors:
     return {name: x for name, x in inputs.items() if x.requires_grad}
 
 
-def _named(names: Sequence[str], gradients: Sequence[Tensor | None]) -> Answer:
+def named(names: Sequence[str], gradients: Sequence[Tensor | None]) -> Answer:
+    """Gradients by the names of reports."""
     for name, gradient in zip(names, gradients, strict=True):
         if gradient is None:
             raise MissingGradientError(name)
@@ -54,7 +55,7 @@ def walk(output: Tensor, wanted: Tensors, cotangent: Tensor) -> Answer:
     """Gradients along the tape."""
     if not output.requires_grad:
         raise MissingGradientError("any operand: the output is cut off the tape")
-    return _named(list(wanted), torch.autograd.grad(output, list(wanted.values()), cotangent, allow_unused=True))
+    return named(list(wanted), torch.autograd.grad(output, list(wanted.values()), cotangent, allow_unused=True))
 
 
 def gradients(strategy: Strategy, dims: Dims, values: Sequence[Values], afterwards: bool = False) -> Answer:
@@ -70,7 +71,7 @@ def gradients(strategy: Strategy, dims: Dims, values: Sequence[Values], afterwar
     if output.shape != mine.cotangent.shape:
         raise WrongAnswerError("output", f"shape is {tuple(output.shape)}, not {tuple(mine.cotangent.shape)}")
     answer = {"output": output.detach().clone()}
-    answer |= _named([*differentiable(inputs), *instance.parameters], pullback(mine.cotangent))
+    answer |= named([*differentiable(inputs), *instance.parameters], pullback(mine.cotangent))
     if afterwards:
         operands = {**inputs, **instance.parameters, "cotangent": mine.cotangent}
         answer |= {f"{name} afterwards": t.detach() for name, t in operands.items()}
@@ -129,7 +130,7 @@ def side_by_side(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> An
     _, others = vjp(other, leaves(second))
     others(second.cotangent)
     grads = pullback(first.cotangent)
-    return {"output": output.detach().clone()} | _named([*differentiable(inputs), *one.parameters], grads)
+    return {"output": output.detach().clone()} | named([*differentiable(inputs), *one.parameters], grads)
 
 
 def updated(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
@@ -143,7 +144,7 @@ def updated(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
     _overwrite(instance.parameters, after.parameters)
     output, pullback = vjp(instance, inputs)
     grads = pullback(after.cotangent)
-    return {"output": output.detach()} | _named([*differentiable(inputs), *instance.parameters], grads)
+    return {"output": output.detach()} | named([*differentiable(inputs), *instance.parameters], grads)
 
 
 def updated_between(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
@@ -160,7 +161,7 @@ def updated_between(strategy: Strategy, dims: Dims, values: Sequence[Values]) ->
         if "modified by an inplace operation" in str(error):
             return {}
         raise
-    return answer | _named([*differentiable(inputs), *instance.parameters], grads)
+    return answer | named([*differentiable(inputs), *instance.parameters], grads)
 
 
 def _overwrite(old: Mapping[str, Tensor], new: Mapping[str, Tensor]) -> None:
@@ -183,7 +184,7 @@ def frozen(strategy: Strategy, dims: Dims, values: Sequence[Values], wanted: Seq
 
         output, pull, *_ = torch.func.vjp(function, {n: operands[n].detach() for n in wanted})
         (found,) = pull(mine.cotangent)
-        return {"output": output.detach()} | _named(wanted, [found[n] for n in wanted])
+        return {"output": output.detach()} | named(wanted, [found[n] for n in wanted])
     for name, parameter in instance.parameters.items():
         parameter.requires_grad_(name in wanted)
     output = instance.call(instance.parameters, inputs)
@@ -228,13 +229,13 @@ def second_order(strategy: Strategy, dims: Dims, values: Sequence[Values], live:
                 return total
 
             found = torch.func.grad(penalized)({n: t.detach() for n, t in operands.items()})
-            return _named(list(operands), [found[n] for n in operands])
+            return named(list(operands), [found[n] for n in operands])
         loss = (instance.call(instance.parameters, inputs) * c).sum()
         slopes = torch.autograd.grad(loss, [operands[n] for n in first], create_graph=True)
         total = loss + torch.stack([s.square().sum() for s in slopes]).sum()
         grads = torch.autograd.grad(total, list(operands.values()), allow_unused=True)
     zeros = [torch.zeros_like(t) if g is None else g for g, t in zip(grads, operands.values(), strict=True)]
-    return _named(list(operands), zeros)
+    return named(list(operands), zeros)
 
 
 @contextmanager
@@ -244,9 +245,9 @@ def buffers_kept() -> Iterator[None]:
     Nor may one come from Inductor's cache, whose key leaves the setting out: it would write over what is kept.
     """
     inductor = sys.modules.get("torch._inductor.config")  # to import it would import Triton
-    with torch._functorch.config.patch(donated_buffer=False):
-        with inductor.patch(fx_graph_cache=False) if inductor else nullcontext():
-            yield
+    uncached = inductor.patch(fx_graph_cache=False) if inductor else nullcontext()
+    with torch._functorch.config.patch(donated_buffer=False), uncached:
+        yield
 
 
 def forward_ad(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
@@ -273,7 +274,7 @@ def func_grad(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answe
         return torch.sum(_call_with(instance, {**mine.inputs, **t}, mine.inputs) * mine.cotangent)
 
     found = torch.func.grad(value)(operands)
-    return _named(list(operands), [found[n] for n in operands])
+    return named(list(operands), [found[n] for n in operands])
 
 
 def per_sample(strategy: Strategy, dims: Dims, values: Sequence[Values], ensemble: bool) -> Answer:
@@ -333,26 +334,3 @@ def jacobian_by_rows(strategy: Strategy, dims: Dims, values: Sequence[Values]) -
         f"Jacobian for {n}": torch.stack([r[f"gradient of {n}"] for r in rows]).view(*shape, *p.shape)
         for n, p in mine.parameters.items()
     }
-
-
-def autocast(strategy: Strategy, dims: Dims, values: Sequence[Values], mixed: bool) -> Answer:
-    """Forward under bfloat16 autocast, backward outside of it, as PyTorch's documentation asks.
-
-    Args:
-        mixed: whether the inputs come in bfloat16, as from a layer before that autocast has cast.
-    """
-    (mine,) = values
-    device = mine.cotangent.device.type
-    instance = build(strategy, dims, mine.parameters)
-    inputs = leaves(mine.to(torch.bfloat16) if mixed else mine)
-    with torch.autocast(device, torch.bfloat16):
-        output, pullback = vjp(instance, inputs)
-    if output.dtype not in (torch.bfloat16, mine.cotangent.dtype):
-        raise WrongAnswerError("output", f"dtype is {output.dtype} under bfloat16 autocast")
-    grads = pullback(mine.cotangent.to(output.dtype))
-    operands = {**differentiable(inputs), **instance.parameters}
-    answer = {"output": output.detach()} | _named(list(operands), grads)
-    for name, operand in operands.items():
-        if answer[f"gradient of {name}"].dtype != operand.dtype:
-            raise WrongAnswerError(f"gradient of {name}", f"dtype is not the operand's {operand.dtype} under autocast")
-    return {name: t.to(mine.cotangent.dtype) for name, t in answer.items()}

@@ -248,7 +248,7 @@ def _transforms(subject: Subject, seed: int, level: Level) -> Iterator[Stage]:
             options = {"mixed": mixed}
             setting = "inputs in bfloat16" if mixed else "inputs in float32"
             cast = question(
-                "autocast", probes.autocast, probes.gradients, probes.autocast, eps="bfloat16", setting=setting
+                "autocast", wrapping.autocast, probes.gradients, wrapping.autocast, eps="bfloat16", setting=setting
             )
             yield _asked(subject, replace(cast, options=options, peer_options=options), dims, "float32", seed)
     if not tape:

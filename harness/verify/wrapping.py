@@ -21,7 +21,7 @@ from harness.layers.drawing import Values
 from harness.layers.gradients import Tensors, build, vjp
 from harness.layers.spec import Dims, Strategy
 from harness.verify.kernels import launches
-from harness.verify.probes import Answer, WrongAnswerError, buffers_kept, differentiable, leaves, walk
+from harness.verify.probes import Answer, WrongAnswerError, buffers_kept, differentiable, leaves, named, walk
 
 RENDEZVOUS_SECONDS = 60
 
@@ -69,6 +69,29 @@ def compile_around(strategy: Strategy, dims: Dims, values: Sequence[Values], bac
         more = counter.frame_count - graphs
         raise WrongAnswerError("torch.compile", f"compiled again {more} times for tensors that differ in numbers only")
     return answer
+
+
+def autocast(strategy: Strategy, dims: Dims, values: Sequence[Values], mixed: bool) -> Answer:
+    """Forward under bfloat16 autocast, backward outside of it, as PyTorch's documentation asks.
+
+    Args:
+        mixed: whether the inputs come in bfloat16, as from a layer before that autocast has cast.
+    """
+    (mine,) = values
+    device = mine.cotangent.device.type
+    instance = build(strategy, dims, mine.parameters)
+    inputs = leaves(mine.to(torch.bfloat16) if mixed else mine)
+    with torch.autocast(device, torch.bfloat16):
+        output, pullback = vjp(instance, inputs)
+    if output.dtype not in (torch.bfloat16, mine.cotangent.dtype):
+        raise WrongAnswerError("output", f"dtype is {output.dtype} under bfloat16 autocast")
+    grads = pullback(mine.cotangent.to(output.dtype))
+    operands = {**differentiable(inputs), **instance.parameters}
+    answer = {"output": output.detach()} | named(list(operands), grads)
+    for name, operand in operands.items():
+        if answer[f"gradient of {name}"].dtype != operand.dtype:
+            raise WrongAnswerError(f"gradient of {name}", f"dtype is not the operand's {operand.dtype} under autocast")
+    return {name: t.to(mine.cotangent.dtype) for name, t in answer.items()}
 
 
 def checkpointed(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:

@@ -50,7 +50,7 @@ def _normal(shape: tuple[int, ...], generator: Generator) -> Tensor:
 
 def _times(shape: tuple[int, ...], generator: Generator) -> Tensor:
     """Increasing, with gaps between 0.1 and 2."""
-    gaps = 0.1 + 1.9 * torch.rand(shape, generator=generator, device=generator.device)
+    gaps = torch.rand(shape, generator=generator, device=generator.device) * 1.9 + 0.1
     return gaps.cumsum(-1)
 
 

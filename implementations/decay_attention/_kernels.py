@@ -76,8 +76,9 @@ def _forward_step(
 
 @triton.jit
 def forward_kernel(
-    q, k, v, t, amplitude, rate, y, sums, T, H, share,
+    q, k, v, t, amplitude, rate, y, rest, sums, T, H, share,
     D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, WIDEN: tl.constexpr,
+    REST: tl.constexpr,
 ):  # fmt: skip
     head, first = _tile(tl.program_id(0), T, BLOCK_M)
     wide: tl.constexpr = sums.dtype.element_ty
@@ -98,17 +99,25 @@ def forward_kernel(
         total, top, mass = _forward_step(
             total, top, mass, q_tile, k, v, t, t_rows, start, rows, T, a, r, D, BLOCK_D, BLOCK_N, WIDEN, True
         )
-    _store_rows(y + head * T * D, total / mass[:, None], rows, T, D, BLOCK_D)
+    y_tile = total / mass[:, None]  # [M, D]
+    _store_rows(y + head * T * D, y_tile, rows, T, D, BLOCK_D)
+    if REST:
+        rounded = y_tile.to(y.dtype.element_ty).to(wide)
+        _store_rows(rest + head * T * D, y_tile - rounded, rows, T, D, BLOCK_D)
     tl.store(sums + head * T + rows, top + tl.log2(mass), mask=rows < T)
 
 
 @triton.jit
-def delta_kernel(y, g, delta, rows, D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_M: tl.constexpr):
-    """Σ_d y g of each row of [rows, D]."""
+def delta_kernel(
+    y, rest, g, delta, rows, D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_M: tl.constexpr, REST: tl.constexpr
+):
+    """Σ_d y g of each row of [rows, D], with what rounding took from y where it was kept."""
     wide: tl.constexpr = delta.dtype.element_ty
     row = tl.program_id(0).to(tl.int64) * BLOCK_M + tl.arange(0, BLOCK_M)
     y_tile = _load_rows(y, row, rows, D, BLOCK_D).to(wide)  # [M, D]
     g_tile = _load_rows(g, row, rows, D, BLOCK_D).to(wide)
+    if REST:
+        y_tile += _load_rows(rest, row, rows, D, BLOCK_D).to(wide)
     tl.store(delta + row, tl.sum(y_tile * g_tile, 1), mask=row < rows)
 
 

@@ -1,12 +1,14 @@
 """Triton kernels for forward and backward: online softmax, nothing of size T × T is ever stored.
 
-The forward keeps the output and a log-sum-exp for each row, 4 bytes × B·H·T beside the output (8 in float64); the
-decay is computed from the time stamps where it is used. The backward computes the probabilities again from the
-log-sum-exp, once for dL/dk and dL/dv (a program owns a tile of keys) and once for dL/dq (a tile of queries); the
-second also writes one row of partial sums for amplitude and rate, which are added after: no atomics, so results repeat
-bit for bit. Tiles in the future are skipped, those on the diagonal alone are masked, and what is frozen costs nothing.
-Wins where T is long: memory is O(T), and the only traffic is that of the operands. Accumulators are float32 (float64
-for float64 inputs); float32 products are exact ones (``input_precision="ieee"``). See ``_kernels.py``.
+The forward keeps the output and a log-sum-exp for each row, 4 bytes × B·H·T beside the output (8 in float64); with 16
+bits also what rounding took from the output, 2 bytes × B·H·T·D: without it Σ_d y g, and with it the gradients of
+amplitude and rate, were further off than autograd's. The decay is computed from the time stamps where it is used. The
+backward computes the probabilities again from the log-sum-exp, once for dL/dk and dL/dv (a program owns a tile of
+keys) and once for dL/dq (a tile of queries); the second also writes one row of partial sums for amplitude and rate,
+which are added after: no atomics, so results repeat bit for bit. Tiles in the future are skipped, those on the diagonal
+alone are masked, and what is frozen costs nothing. Wins where T is long: memory is O(T), and the only traffic is that
+of the operands. Accumulators are float32 (float64 for float64 inputs); float32 products are exact ones
+(``input_precision="ieee"``). See ``_kernels.py``.
 
 The launches are raw custom ops, so that ``torch.compile`` and ``vmap`` see them as one op each; ``vmap`` folds into the
 batch, and amplitude and rate have an axis V of their own for it. There is no second derivative: asking for one raises.
@@ -22,6 +24,7 @@ from harness import Kernel, Strategy, Style
 
 from ._kernels import delta_kernel, forward_kernel, key_kernel, query_kernel
 
+Forward = tuple[Tensor, Tensor, Tensor]
 Launch = tuple[int, int, int, int]
 """Queries and keys in a tile, warps, stages."""
 
@@ -72,24 +75,33 @@ def _launch(x: Tensor, kernel: int) -> tuple[Launch, dict[str, Any]]:
 
 
 @torch.library.custom_op(f"layerbench::{__name__.replace('.', '_')}_forward", mutates_args=())
-def run_forward(q: Tensor, k: Tensor, v: Tensor, t: Tensor, amplitude: Tensor, rate: Tensor) -> tuple[Tensor, Tensor]:
-    """q, k, v [N, H, T, D], t [N, T], amplitude, rate [V, H] with V dividing N -> y, log₂-sum-exp₂ [N, H, T]."""
+def run_forward(q: Tensor, k: Tensor, v: Tensor, t: Tensor, amplitude: Tensor, rate: Tensor) -> Forward:
+    """q, k, v [N, H, T, D], t [N, T], amplitude, rate [V, H] with V dividing N.
+
+    Returns:
+        y [N, H, T, D]; what rounding took from it, of its shape where its dtype has 16 bits, else [N, 0]; and
+        log₂-sum-exp₂ [N, H, T].
+    """
     N, H, T, _ = q.shape
-    y, sums = torch.empty_like(q, memory_format=torch.contiguous_format), _sums_like(q)
+    y, rest, sums = _outputs_like(q)
     if q.numel():
         (rows, *_), options = _launch(q, 0)
         operands = [x.contiguous() for x in (q, k, v, t, amplitude, rate)]
-        forward_kernel[(triton.cdiv(T, rows) * N * H,)](*operands, y, sums, T, H, N // amplitude.shape[0], **options)
-    return y, sums
+        forward_kernel[(triton.cdiv(T, rows) * N * H,)](
+            *operands, y, rest, sums, T, H, N // amplitude.shape[0], REST=q.element_size() == 2, **options
+        )
+    return y, rest, sums
 
 
-def _sums_like(q: Tensor) -> Tensor:
-    return q.new_empty(q.shape[:-1], dtype=torch.promote_types(q.dtype, torch.float32))
+def _outputs_like(q: Tensor) -> Forward:
+    rest = q.shape if q.element_size() == 2 else (*q.shape[:1], 0)
+    wide = torch.promote_types(q.dtype, torch.float32)
+    return q.new_empty(q.shape), q.new_empty(rest), q.new_empty(q.shape[:-1], dtype=wide)
 
 
 @run_forward.register_fake
-def _(q: Tensor, k: Tensor, v: Tensor, t: Tensor, amplitude: Tensor, rate: Tensor) -> tuple[Tensor, Tensor]:
-    return q.new_empty(q.shape), _sums_like(q)
+def _(q: Tensor, k: Tensor, v: Tensor, t: Tensor, amplitude: Tensor, rate: Tensor) -> Forward:
+    return _outputs_like(q)
 
 
 def _fold(size: int, dims: tuple[int | None, ...], operands: tuple[Tensor, ...]) -> list[Tensor]:
@@ -101,12 +113,13 @@ def _fold(size: int, dims: tuple[int | None, ...], operands: tuple[Tensor, ...])
 @run_forward.register_vmap
 def _(info: Any, dims: tuple[int | None, ...], *operands: Tensor) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
     found = run_forward(*_fold(info.batch_size, dims, operands))
-    return tuple(x.unflatten(0, (info.batch_size, -1)) for x in found), (0, 0)
+    return tuple(x.unflatten(0, (info.batch_size, -1)) for x in found), (0, 0, 0)
 
 
 @torch.library.custom_op(f"layerbench::{__name__.replace('.', '_')}_backward", mutates_args=())
 def run_backward(
-    q: Tensor, k: Tensor, v: Tensor, t: Tensor, amplitude: Tensor, rate: Tensor, y: Tensor, sums: Tensor, g: Tensor,
+    q: Tensor, k: Tensor, v: Tensor, t: Tensor, amplitude: Tensor, rate: Tensor, y: Tensor, rest: Tensor,
+    sums: Tensor, g: Tensor,
     need_q: bool, need_k: bool, need_v: bool, need_amplitude: bool, need_rate: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """Gradients of q, k, v, amplitude and rate; [V, 0] for those that are not needed."""
@@ -115,12 +128,13 @@ def run_backward(
     dq, dk, dv, da, dr = _gradients_like(q, k, v, amplitude, rate, needs)
     if not q.numel():
         return dq, dk, dv, da.zero_(), dr.zero_()
-    q, k, v, t, amplitude, rate, y, sums, g = (x.contiguous() for x in (q, k, v, t, amplitude, rate, y, sums, g))
+    q, k, v, t, amplitude, rate, g = (x.contiguous() for x in (q, k, v, t, amplitude, rate, g))
+    y, rest, sums = (x.contiguous() for x in (y, rest, sums))
     delta = torch.empty_like(sums)
     if needs != (False, False, True, False, False):
         delta_kernel[(triton.cdiv(N * H * T, DELTA_ROWS),)](
-            y, g, delta, N * H * T, D=D, BLOCK_D=max(16, triton.next_power_of_2(D)), BLOCK_M=DELTA_ROWS,
-            num_warps=DELTA_WARPS,
+            y, rest, g, delta, N * H * T, D=D, BLOCK_D=max(16, triton.next_power_of_2(D)), BLOCK_M=DELTA_ROWS,
+            REST=q.element_size() == 2, num_warps=DELTA_WARPS,
         )  # fmt: skip
     sizes = (T, H, N // amplitude.shape[0])
     operands = (q, k, v, t, amplitude, rate, g, sums, delta)
@@ -152,12 +166,12 @@ def _gradients_like(
 
 @run_backward.register_fake
 def _(q: Tensor, k: Tensor, v: Tensor, t: Tensor, amplitude: Tensor, rate: Tensor, *rest: Any) -> tuple[Tensor, ...]:
-    return _gradients_like(q, k, v, amplitude, rate, rest[3:])
+    return _gradients_like(q, k, v, amplitude, rate, rest[4:])
 
 
 @run_backward.register_vmap
 def _(info: Any, dims: tuple[int | None, ...], *operands: Any) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
-    found = run_backward(*_fold(info.batch_size, dims[:9], operands[:9]), *operands[9:])
+    found = run_backward(*_fold(info.batch_size, dims[:10], operands[:10]), *operands[10:])
     return tuple(x.unflatten(0, (info.batch_size, -1)) for x in found), (0,) * 5
 
 
@@ -168,12 +182,13 @@ class Gradients(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        q: Tensor, k: Tensor, v: Tensor, t: Tensor, amplitude: Tensor, rate: Tensor, y: Tensor, sums: Tensor,
-        g: Tensor, need_q: bool, need_k: bool, need_v: bool, need_amplitude: bool, need_rate: bool,
+        q: Tensor, k: Tensor, v: Tensor, t: Tensor, amplitude: Tensor, rate: Tensor, y: Tensor, rest: Tensor,
+        sums: Tensor, g: Tensor, need_q: bool, need_k: bool, need_v: bool, need_amplitude: bool, need_rate: bool,
     ) -> tuple[Tensor, ...]:  # fmt: skip
         dq, dk, dv, da, dr = run_backward(
-            q, k, v, t, amplitude[None], rate[None], y, sums, g, need_q, need_k, need_v, need_amplitude, need_rate
-        )
+            q, k, v, t, amplitude[None], rate[None], y, rest, sums, g,
+            need_q, need_k, need_v, need_amplitude, need_rate,
+        )  # fmt: skip
         return dq, dk, dv, da[0], dr[0]
 
     @staticmethod
@@ -186,21 +201,21 @@ class Gradients(torch.autograd.Function):
 
 
 class DecayAttention(torch.autograd.Function):
-    """q, k, v [N, H, T, D], t [N, T], amplitude, rate [H] -> y [N, H, T, D], log₂-sum-exp₂ [N, H, T]."""
+    """q, k, v [N, H, T, D], t [N, T], amplitude, rate [H] -> what ``run_forward`` gives."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(q: Tensor, k: Tensor, v: Tensor, t: Tensor, amplitude: Tensor, rate: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(q: Tensor, k: Tensor, v: Tensor, t: Tensor, amplitude: Tensor, rate: Tensor) -> Forward:
         return run_forward(q, k, v, t, amplitude[None], rate[None])
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:
-        ctx.mark_non_differentiable(output[1])
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Forward) -> None:
+        ctx.mark_non_differentiable(*output[1:])
         ctx.save_for_backward(*inputs, *output)
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, g: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         need_q, need_k, need_v, _, need_amplitude, need_rate = ctx.needs_input_grad
         needs = (need_q, need_k, need_v, need_amplitude, need_rate)
         found = Gradients.apply(*ctx.saved_tensors, g, *needs)
@@ -221,9 +236,9 @@ def forward(q: Tensor, k: Tensor, v: Tensor, t: Tensor, amplitude: Tensor, rate:
 
 def _signatures(dtype: str, D: int, launch: Launch, outputs: dict[str, str], *needs: str) -> dict[str, Any]:
     """Of a kernel for the ahead-of-time gate: names that it does not take are left out there."""
-    operands = dict.fromkeys(("q", "k", "v", "amplitude", "rate", "y", "g"), f"*{dtype}")
+    operands = dict.fromkeys(("q", "k", "v", "amplitude", "rate", "y", "rest", "g"), f"*{dtype}")
     sizes = dict.fromkeys(("T", "H", "share"), "i32")
-    blocks = {"D": D, "BLOCK_D": D, "BLOCK_M": launch[0], "BLOCK_N": launch[1], "WIDEN": False}
+    blocks = {"D": D, "BLOCK_D": D, "BLOCK_M": launch[0], "BLOCK_N": launch[1], "WIDEN": False, "REST": dtype == "bf16"}
     rest = dict.fromkeys(("t", "sums", "delta"), "*fp32") | outputs | dict.fromkeys(needs, True)
     return {f"{dtype} D={D}": {**operands, **sizes, **blocks, **rest}}
 
@@ -235,8 +250,8 @@ def _kernels() -> list[Kernel]:
             passes=("backward",),
             signatures={
                 f"{dtype} D={D}": {
-                    "y": f"*{dtype}", "g": f"*{dtype}", "delta": "*fp32", "rows": "i32",
-                    "D": D, "BLOCK_D": D, "BLOCK_M": DELTA_ROWS,
+                    "y": f"*{dtype}", "rest": f"*{dtype}", "g": f"*{dtype}", "delta": "*fp32", "rows": "i32",
+                    "D": D, "BLOCK_D": D, "BLOCK_M": DELTA_ROWS, "REST": dtype == "bf16",
                 }
                 for dtype, D in (("bf16", 128), ("fp32", 128))
             },

@@ -76,7 +76,7 @@ def _windows() -> tuple[dict[str, Tensor], Tensor]:
     rise = {week: ppm - measured[week - YEAR] for week, ppm in measured.items() if week - YEAR in measured}
 
     def windows(values: Tensor) -> Tensor:
-        return values[: WINDOWS * STEPS].unflatten(0, (WINDOWS, STEPS))
+        return values[: WINDOWS * STEPS].view(WINDOWS, STEPS, *values.shape[1:])
 
     used = (WINDOWS * STEPS + 1) * BLOCK
     blocks = torch.tensor(list(rise.values())[:used], dtype=torch.float64).view(-1, BLOCK)

@@ -31,7 +31,10 @@ def test_help_shows_an_example_for_each_command(cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("bench", "--layer", "nope"), "unknown layer 'nope': choose from affine, rms_norm, weighted_sum"),
+        (
+            ("bench", "--layer", "nope"),
+            "unknown layer 'nope': choose from affine, decay_attention, rms_norm, weighted_sum",
+        ),
         (("bench", "--strategy", "nope"), "unknown strategy 'nope': choose from autograd, compiled, func"),
         (("verify", "--strategy", "nope"), "unknown strategy 'nope'"),
         (("bench", "--device", "tpu"), "unknown device 'tpu': choose from cpu, cuda"),

@@ -12,27 +12,42 @@ from harness.layers.gradients import Tensors
 from harness.layers.spec import Dims, Layer, Operand
 
 
+def rounded(operand: Operand, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """A tensor in a dtype, or in the narrowest that the operand comes in where that is wider."""
+    return tensor.to(torch.promote_types(dtype, getattr(torch, operand.least)) if operand.least else dtype)
+
+
 @dataclass(frozen=True)
 class Values:
-    """Inputs and parameters by name; a cotangent and a target of the output's shape."""
+    """Inputs and parameters by name; a cotangent and a target of the output's shape; what the layer says of each."""
 
     inputs: Tensors
     parameters: Tensors
     cotangent: Tensor
     target: Tensor
+    operands: Mapping[str, Operand]
 
     def to(self, dtype: torch.dtype) -> Values:
         """The same values in another dtype; float64 of rounded values is what the oracle computes with."""
+
+        def each(tensors: Tensors) -> Tensors:
+            return {name: rounded(self.operands[name], t, dtype) for name, t in tensors.items()}
+
         return Values(
-            {name: x.to(dtype) for name, x in self.inputs.items()},
-            {name: p.to(dtype) for name, p in self.parameters.items()},
-            self.cotangent.to(dtype),
-            self.target.to(dtype),
+            each(self.inputs), each(self.parameters), self.cotangent.to(dtype), self.target.to(dtype), self.operands
         )
 
     def leaves(self) -> Tensors:
-        """Inputs as fresh leaves that require a gradient."""
-        return {name: x.detach().clone().requires_grad_() for name, x in self.inputs.items()}
+        """Inputs as fresh leaves, which require a gradient where they are differentiable."""
+        return self.requiring({name: x.detach().clone() for name, x in self.inputs.items()})
+
+    def requiring(self, inputs: Tensors) -> Tensors:
+        """Inputs, detached, those of which require a gradient that are differentiable."""
+        return {name: x.detach().requires_grad_(self.operands[name].differentiable) for name, x in inputs.items()}
+
+    def differentiable(self) -> Tensors:
+        """The inputs that are differentiable."""
+        return {name: x for name, x in self.inputs.items() if self.operands[name].differentiable}
 
 
 def draw(layer: Layer, dims: Dims, dtype: torch.dtype, device: str, seed: int) -> Values:
@@ -44,9 +59,9 @@ def draw(layer: Layer, dims: Dims, dtype: torch.dtype, device: str, seed: int) -
     generator = torch.Generator(device=device).manual_seed(seed)
 
     def each(operands: Mapping[str, Operand]) -> Tensors:
-        return {name: o.draw(o.sizes(dims), generator).to(dtype) for name, o in operands.items()}
+        return {name: rounded(o, o.draw(o.sizes(dims), generator), dtype) for name, o in operands.items()}
 
     inputs, parameters = each(layer.inputs), each(layer.parameters)
     shape = tuple(dims[name] for name in layer.output)
     cotangent, target = (torch.randn(shape, generator=generator, device=device).to(dtype) for _ in range(2))
-    return Values(inputs, parameters, cotangent, target)
+    return Values(inputs, parameters, cotangent, target, layer.operands)

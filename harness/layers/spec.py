@@ -41,10 +41,19 @@ class Operand:
     Attributes:
         shape: names of the dims, such as ``("N", "D")``; ``()`` is a scalar.
         draw: how random values of it are drawn.
+        least: the narrowest dtype that it comes in: ``"float32"`` where its numbers mean little in a narrower one (time
+            stamps, whose gaps are lost in bfloat16), ``""`` where it comes in the case's dtype, whatever that is.
+        differentiable: whether a gradient of it is asked for. An input may be without one (time stamps, indices); a
+            parameter may not.
     """
 
     shape: tuple[str, ...]
     draw: Draw
+    least: str = ""
+    differentiable: bool = True
+
+    def __post_init__(self) -> None:
+        _one_of("least", (self.least,), ("", "float32"))
 
     def sizes(self, dims: Dims) -> tuple[int, ...]:
         """The shape in numbers. Raises KeyError when the layer's dims lack a name."""
@@ -144,6 +153,8 @@ class Layer:
         for dims in (*self.check, self.task.dims, *measured):
             if set(dims) != names:
                 raise ValueError(f"dims {dict(dims)} must name each of {', '.join(sorted(names))}, and nothing else")
+        if not all(o.differentiable for o in self.parameters.values()):
+            raise ValueError("a parameter that is not differentiable cannot be trained: make it an input")
         if not 1 <= len(self.check) <= 3:
             raise ValueError(f"check has {len(self.check)} sizes: give one to three")
         if self.leading and not all(self.leading == o.shape[0] for o in self.leading_inputs.values()):
@@ -193,12 +204,15 @@ class Kernel:
         signatures: for the ahead-of-time gate, by a name: types of the run-time arguments
             (``{"x": "*fp32", "N": "i32"}``) and values of the compile-time ones (``{"BLOCK": 64}``) together.
         options: compile options such as ``{"num_warps": 4}``.
+        targets: what these signatures and options are for, such as ``("sm_90",)``; empty: for every target. A kernel
+            with other configurations for other targets is stated once for each.
     """
 
     function: Any
     passes: tuple[Literal["forward", "backward"], ...]
     signatures: Mapping[str, Mapping[str, str | int | bool]]
     options: Mapping[str, int] = field(default_factory=dict)
+    targets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

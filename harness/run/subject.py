@@ -110,7 +110,7 @@ class Shelf:
             self._threads = request["threads"]
             torch.set_num_threads(self._threads)
         try:
-            values = [_values(v, self.device) for v in request["values"]]
+            values = [_values(v, layer, self.device) for v in request["values"]]
             found = answer(layer, strategy, probe, request["dims"], values, request["options"])
             return {"answer": {n: t.detach().cpu() for n, t in found.items()}}
         except WrongAnswerError as wrong:
@@ -132,7 +132,7 @@ class Shelf:
                 os._exit(DEVICE_LOST)
 
 
-def _values(parts: dict[str, Any], device: str) -> Any:
+def _values(parts: dict[str, Any], layer: Any, device: str) -> Any:
     from harness.layers.drawing import Values
 
     return Values(
@@ -140,4 +140,5 @@ def _values(parts: dict[str, Any], device: str) -> Any:
         {n: t.to(device) for n, t in parts["parameters"].items()},
         parts["cotangent"].to(device),
         parts["target"].to(device),
+        layer.operands,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -52,7 +53,7 @@ def _uniform(t: Tensor) -> Tensor:
 
 
 def _inputs(values: Values, each: Callable[[Tensor], Tensor]) -> Values:
-    return Values({n: each(x) for n, x in values.inputs.items()}, values.parameters, values.cotangent, values.target)
+    return replace(values, inputs={n: each(x) for n, x in values.inputs.items()})
 
 
 def transposed_inputs(values: Values) -> Values:
@@ -72,12 +73,11 @@ def expanded_inputs(values: Values) -> Values:
 
 def transposed_parameters(values: Values) -> Values:
     """Parameters with their last two dims stored the other way round (a tied or loaded weight)."""
-    parameters = {n: _transposed(p) for n, p in values.parameters.items()}
-    return Values(values.inputs, parameters, values.cotangent, values.target)
+    return replace(values, parameters={n: _transposed(p) for n, p in values.parameters.items()})
 
 
 def _cotangent(values: Values, cotangent: Tensor) -> Values:
-    return Values(values.inputs, values.parameters, cotangent, values.target)
+    return replace(values, cotangent=cotangent)
 
 
 def uniform_cotangent(values: Values) -> Values:
@@ -102,8 +102,7 @@ def strided_cotangent(values: Values) -> Values:
 
 def positive(values: Values) -> Values:
     """Inputs and cotangent without their signs: long sums grow, so a narrow running total stands still."""
-    inputs = {n: x.abs() for n, x in values.inputs.items()}
-    return Values(inputs, values.parameters, values.cotangent.abs() / 8, values.target)
+    return replace(_inputs(values, torch.abs), cotangent=values.cotangent.abs() / 8)
 
 
 def with_zeros(values: Values) -> Values:
@@ -134,6 +133,6 @@ def split_leading(layer: Layer) -> Callable[[Values], Values]:
         cotangent = values.cotangent
         if layer.leading in layer.output:
             cotangent = cotangent.unflatten(0, SPLIT)
-        return Values(inputs, values.parameters, cotangent, values.target)
+        return replace(values, inputs=inputs, cotangent=cotangent)
 
     return split

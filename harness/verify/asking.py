@@ -47,7 +47,7 @@ def claims_of(strategy: Strategy) -> Claims:
     """What the gate needs to know of a strategy."""
     forward = strategy.forward
     dead = inspect.isclass(forward) and issubclass(forward, nn.Module) and callable(getattr(forward, "backward", None))
-    kernels = tuple(k.function.__name__ for k in strategy.kernels)
+    kernels = tuple(dict.fromkeys(k.function.__name__ for k in strategy.kernels))
     return Claims(strategy.gradients, strategy.dtypes, strategy.needs, kernels, dead)
 
 

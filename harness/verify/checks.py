@@ -127,7 +127,7 @@ def many_elements(subject: Subject, seed: int) -> list[Check]:
         return not_run(
             subject, "many_elements", dims, "takes a GPU" if layer.leading else "the layer has no leading dim"
         )
-    wide = min(torch.Size(o.sizes(dims)[1:]).numel() for o in layer.leading_inputs.values())
+    wide = max(torch.Size(o.sizes(dims)[1:]).numel() for o in layer.leading_inputs.values())
     rows = 2**31 // wide + dims[layer.leading]
     needed, free = 8 * rows * wide * torch.finfo(getattr(torch, dtype)).bits // 8, torch.cuda.mem_get_info()[0]
     if free < needed:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch import Tensor
 from harness.layers.drawing import Values
 from harness.layers.gradients import Tensors, build
 from harness.layers.spec import Dims, Strategy
-from harness.verify.probes import Answer, by_name, call_with, leaves
+from harness.verify.probes import Answer, call_with, differentiable, leaves, named
 
 
 def second_order(strategy: Strategy, dims: Dims, values: Sequence[Values], live: bool) -> Answer:
@@ -23,7 +24,8 @@ def second_order(strategy: Strategy, dims: Dims, values: Sequence[Values], live:
     """
     (mine,) = values
     instance = build(strategy, dims, mine.parameters)
-    operands = {**leaves(mine), **instance.parameters}
+    inputs = leaves(mine)
+    operands = {**differentiable(inputs), **instance.parameters}
     if live:
         operands["cotangent"] = mine.cotangent.detach().requires_grad_()
     c = operands.get("cotangent", mine.cotangent)
@@ -32,7 +34,7 @@ def second_order(strategy: Strategy, dims: Dims, values: Sequence[Values], live:
         if instance.gradients == "func":
 
             def value(t: Tensors) -> Tensor:
-                return torch.sum(call_with(instance, t, mine.inputs) * t.get("cotangent", c))
+                return torch.sum(call_with(instance, {**mine.inputs, **t}, mine.inputs) * t.get("cotangent", c))
 
             def penalized(t: Tensors) -> Tensor:
                 slopes, y = torch.func.grad_and_value(value)(t)
@@ -40,34 +42,39 @@ def second_order(strategy: Strategy, dims: Dims, values: Sequence[Values], live:
                 return total
 
             found = torch.func.grad(penalized)({n: t.detach() for n, t in operands.items()})
-            return by_name(list(operands), [found[n] for n in operands])
-        loss = (instance.call(instance.parameters, {n: operands[n] for n in mine.inputs}) * c).sum()
+            return named(list(operands), [found[n] for n in operands])
+        loss = (instance.call(instance.parameters, inputs) * c).sum()
         slopes = torch.autograd.grad(loss, [operands[n] for n in first], create_graph=True)
         total = loss + torch.stack([s.square().sum() for s in slopes]).sum()
         grads = torch.autograd.grad(total, list(operands.values()), allow_unused=True)
     zeros = [torch.zeros_like(t) if g is None else g for g, t in zip(grads, operands.values(), strict=True)]
-    return by_name(list(operands), zeros)
+    return named(list(operands), zeros)
 
 
 def third_order(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
     """Gradients of the squared size of the gradients of a gradient penalty: up to third derivatives, by the tape."""
     (mine,) = values
     instance = build(strategy, dims, mine.parameters)
-    operands = {**leaves(mine), **instance.parameters, "cotangent": mine.cotangent.detach().requires_grad_()}
+    inputs, cotangent = leaves(mine), mine.cotangent.detach().requires_grad_()
+    operands = {**differentiable(inputs), **instance.parameters, "cotangent": cotangent}
     tensors = list(operands.values())
     with buffers_kept():
-        output = instance.call(instance.parameters, {n: operands[n] for n in mine.inputs})
-        total = (output * operands["cotangent"]).sum()
+        total = (instance.call(instance.parameters, inputs) * cotangent).sum()
         for _ in range(2):
             slopes = torch.autograd.grad(total, tensors, create_graph=True, allow_unused=True)
             total = total + torch.stack([s.square().sum() for s in slopes if s is not None]).sum()
         grads = torch.autograd.grad(total, tensors, allow_unused=True)
     zeros = [torch.zeros_like(t) if g is None else g for g, t in zip(grads, tensors, strict=True)]
-    return by_name(list(operands), zeros)
+    return named(list(operands), zeros)
 
 
 @contextmanager
 def buffers_kept() -> Iterator[None]:
-    """Compiled backwards that give up their buffers refuse the graphs that are walked more than once."""
-    with torch._functorch.config.patch(donated_buffer=False):
+    """Compiled backwards that give up their buffers refuse the graphs that are walked more than once.
+
+    Nor may one come from Inductor's cache, whose key leaves the setting out: it would write over what is kept.
+    """
+    inductor = sys.modules.get("torch._inductor.config")  # to import it would import Triton
+    uncached = inductor.patch(fx_graph_cache=False) if inductor else nullcontext()
+    with torch._functorch.config.patch(donated_buffer=False), uncached:
         yield

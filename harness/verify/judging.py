@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -226,10 +226,9 @@ def look(subject: Subject, check: str, probe: Probe, dims: Dims, dtype: str, see
 
 def check_untouched(subject: Subject, dims: Dims, dtype: str, seed: int) -> list[Check]:
     """Operands and cotangent are after forward and backward what they were before, bit for bit."""
-    values = subject.draw(dims, dtype, seed)
-    before = values.to(values.cotangent.dtype)
+    before = subject.draw(dims, dtype, seed)
     try:
-        answer = subject.asked.ask(gradients, dims, [_copy(values)], afterwards=True)
+        answer = subject.asked.ask(gradients, dims, [_copy(before)], afterwards=True)
     except WrongAnswerError as wrong:
         return [subject.check("untouched", dtype, dims, wrong.tensor, "wrong", seed=seed, detail=str(wrong))]
     operands = {**before.inputs, **before.parameters, "cotangent": before.cotangent}
@@ -244,11 +243,12 @@ def check_untouched(subject: Subject, dims: Dims, dtype: str, seed: int) -> list
 
 
 def _copy(values: Values) -> Values:
-    return Values(
-        {n: t.clone() for n, t in values.inputs.items()},
-        {n: t.clone() for n, t in values.parameters.items()},
-        values.cotangent.clone(),
-        values.target.clone(),
+    return replace(
+        values,
+        inputs={n: t.clone() for n, t in values.inputs.items()},
+        parameters={n: t.clone() for n, t in values.parameters.items()},
+        cotangent=values.cotangent.clone(),
+        target=values.target.clone(),
     )
 
 

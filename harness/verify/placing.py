@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ def guarded(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
     """
     (mine,) = values
     inner = {n: _between_guards(x)[1] for n, x in mine.inputs.items()}
-    placed = Values(inner, mine.parameters, _between_guards(mine.cotangent)[1], mine.target)
+    placed = replace(mine, inputs=inner, cotangent=_between_guards(mine.cotangent)[1])
     buffers: list[Tensor] = []
     with _guarded_allocations(buffers), strict_memory():
         answer = gradients(strategy, dims, [placed])
@@ -92,7 +93,7 @@ def tail(strategy: Strategy, dims: Dims, values: Sequence[Values], rows: int, la
 
     inputs = {n: at_the_end(x) if n in layer.leading_inputs else x for n, x in mine.inputs.items()}
     cotangent = at_the_end(mine.cotangent) if whole else mine.cotangent
-    answer = gradients(strategy, dims, [Values(inputs, mine.parameters, cotangent, mine.target)])
+    answer = gradients(strategy, dims, [replace(mine, inputs=inputs, cotangent=cotangent)])
     return of_the_last_rows(answer, last, layer)
 
 
@@ -100,7 +101,7 @@ def of_the_last_rows(answer: Answer, last: int, layer: Layer) -> Answer:
     """What ``tail`` answers with, from an answer over all rows."""
     names = [
         *(["output"] if layer.leading in layer.output else []),
-        *(f"gradient of {n}" for n in layer.leading_inputs),
+        *(f"gradient of {n}" for n, o in layer.leading_inputs.items() if o.differentiable),
     ]
     return {n: answer[n][-last:].clone() for n in names}
 
@@ -129,4 +130,4 @@ def far_apart(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answe
             raise MemoryError(str(error)) from None
         spread[name] = buffer.as_strided(x.shape, (stride, *x.stride()[1:]))
         spread[name].copy_(x)
-    return gradients(strategy, dims, [Values(spread, mine.parameters, mine.cotangent, mine.target)])
+    return gradients(strategy, dims, [replace(mine, inputs=spread)])

@@ -8,6 +8,7 @@ clock or with the harness itself meddles in its own process alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 import torch._functorch.config
@@ -31,12 +32,17 @@ class WrongAnswerError(Exception):
 
 
 def leaves(values: Values) -> Tensors:
-    """The inputs as leaves that require a gradient, strides and all (``Values.leaves`` copies them dense)."""
-    return {name: x.detach().requires_grad_() for name, x in values.inputs.items()}
+    """The inputs as leaves, strides and all (``Values.leaves`` copies them dense); see ``Values.requiring``."""
+    return values.requiring(values.inputs)
 
 
-def by_name(names: Sequence[str], gradients: Sequence[Tensor | None]) -> Answer:
-    """An answer of gradients. Raises MissingGradientError where one is None."""
+def differentiable(inputs: Tensors) -> Tensors:
+    """Those of the leaves that require a gradient."""
+    return {name: x for name, x in inputs.items() if x.requires_grad}
+
+
+def named(names: Sequence[str], gradients: Sequence[Tensor | None]) -> Answer:
+    """Gradients by the names of reports."""
     for name, gradient in zip(names, gradients, strict=True):
         if gradient is None:
             raise MissingGradientError(name)
@@ -47,7 +53,7 @@ def walk(output: Tensor, wanted: Tensors, cotangent: Tensor) -> Answer:
     """Gradients along the tape."""
     if not output.requires_grad:
         raise MissingGradientError("any operand: the output is cut off the tape")
-    return by_name(list(wanted), torch.autograd.grad(output, list(wanted.values()), cotangent, allow_unused=True))
+    return named(list(wanted), torch.autograd.grad(output, list(wanted.values()), cotangent, allow_unused=True))
 
 
 def gradients(strategy: Strategy, dims: Dims, values: Sequence[Values], afterwards: bool = False) -> Answer:
@@ -62,7 +68,8 @@ def gradients(strategy: Strategy, dims: Dims, values: Sequence[Values], afterwar
     output, pullback = vjp(instance, inputs)
     if output.shape != mine.cotangent.shape:
         raise WrongAnswerError("output", f"shape is {tuple(output.shape)}, not {tuple(mine.cotangent.shape)}")
-    answer = {"output": output.detach().clone()} | by_name([*inputs, *instance.parameters], pullback(mine.cotangent))
+    answer = {"output": output.detach().clone()}
+    answer |= named([*differentiable(inputs), *instance.parameters], pullback(mine.cotangent))
     if afterwards:
         operands = {**inputs, **instance.parameters, "cotangent": mine.cotangent}
         answer |= {f"{name} afterwards": t.detach() for name, t in operands.items()}
@@ -120,7 +127,8 @@ def side_by_side(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> An
     output, pullback = vjp(one, inputs)
     _, others = vjp(other, leaves(second))
     others(second.cotangent)
-    return {"output": output.detach().clone()} | by_name([*inputs, *one.parameters], pullback(first.cotangent))
+    grads = pullback(first.cotangent)
+    return {"output": output.detach().clone()} | named([*differentiable(inputs), *one.parameters], grads)
 
 
 def updated(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
@@ -134,7 +142,7 @@ def updated(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
     _overwrite(instance.parameters, after.parameters)
     output, pullback = vjp(instance, inputs)
     grads = pullback(after.cotangent)
-    return {"output": output.detach()} | by_name([*inputs, *instance.parameters], grads)
+    return {"output": output.detach()} | named([*differentiable(inputs), *instance.parameters], grads)
 
 
 def updated_between(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
@@ -151,7 +159,7 @@ def updated_between(strategy: Strategy, dims: Dims, values: Sequence[Values]) ->
         if "modified by an inplace operation" in str(error):
             return {}
         raise
-    return answer | by_name([*inputs, *instance.parameters], grads)
+    return answer | named([*differentiable(inputs), *instance.parameters], grads)
 
 
 def _overwrite(old: Mapping[str, Tensor], new: Mapping[str, Tensor]) -> None:
@@ -174,7 +182,7 @@ def frozen(strategy: Strategy, dims: Dims, values: Sequence[Values], wanted: Seq
 
         output, pull, *_ = torch.func.vjp(function, {n: operands[n].detach() for n in wanted})
         (found,) = pull(mine.cotangent)
-        return {"output": output.detach()} | by_name(wanted, [found[n] for n in wanted])
+        return {"output": output.detach()} | named(wanted, [found[n] for n in wanted])
     for name, parameter in instance.parameters.items():
         parameter.requires_grad_(name in wanted)
     output = instance.call(instance.parameters, inputs)
@@ -196,11 +204,11 @@ def forward_ad(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answ
     """The tangent of the output along a direction, by ``torch.func.jvp``."""
     at, along = values
     instance = build(strategy, dims, at.parameters)
-    primals = {**at.inputs, **{n: p.detach() for n, p in instance.parameters.items()}}
-    tangents = {**along.inputs, **along.parameters}
+    primals = {**at.differentiable(), **{n: p.detach() for n, p in instance.parameters.items()}}
+    tangents = {**along.differentiable(), **along.parameters}
 
     def function(t: Tensors) -> Tensor:
-        return call_with(instance, t, at.inputs)
+        return call_with(instance, {**at.inputs, **t}, at.inputs)
 
     _, tangent, *_ = torch.func.jvp(function, (primals,), (tangents,))
     return {"tangent of output": tangent}
@@ -210,9 +218,13 @@ def func_grad(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answe
     """Gradients by ``torch.func.grad`` of ⟨y, c⟩."""
     (mine,) = values
     instance = build(strategy, dims, mine.parameters)
-    operands = {**mine.inputs, **{n: p.detach() for n, p in instance.parameters.items()}}
-    found = torch.func.grad(lambda t: (call_with(instance, t, mine.inputs) * mine.cotangent).sum())(operands)
-    return by_name(list(operands), [found[n] for n in operands])
+    operands = {**mine.differentiable(), **{n: p.detach() for n, p in instance.parameters.items()}}
+
+    def value(t: Tensors) -> Tensor:
+        return torch.sum(call_with(instance, {**mine.inputs, **t}, mine.inputs) * mine.cotangent)
+
+    found = torch.func.grad(value)(operands)
+    return named(list(operands), [found[n] for n in operands])
 
 
 def per_sample(strategy: Strategy, dims: Dims, values: Sequence[Values], ensemble: bool) -> Answer:
@@ -228,14 +240,17 @@ def per_sample(strategy: Strategy, dims: Dims, values: Sequence[Values], ensembl
     if ensemble:
         parameters = {n: torch.stack([v.parameters[n] for v in values], along) for n in parameters}
 
-    def value(p: Tensors, x: Tensors, c: Tensor) -> tuple[Tensor, Tensor]:
-        output = instance.pure(p, x)
+    free = {n: inputs[n] for n in values[0].differentiable()}
+    fixed = {n: x for n, x in inputs.items() if n not in free}
+
+    def value(p: Tensors, x: Tensors, rest: Tensors, c: Tensor) -> tuple[Tensor, Tensor]:
+        output = instance.pure(p, {n: {**x, **rest}[n] for n in inputs})
         return (output * c).sum(), output
 
     cotangents = torch.stack([v.cotangent for v in values])
     slopes = torch.func.grad(value, (0, 1), has_aux=True)
-    mapped = torch.func.vmap(slopes, (along if ensemble else None, along, 0))
-    (of_parameters, of_inputs), output = mapped(parameters, inputs, cotangents)
+    mapped = torch.func.vmap(slopes, (along if ensemble else None, along, along, 0))
+    (of_parameters, of_inputs), output = mapped(parameters, free, fixed, cotangents)
     found = {f"per-sample gradient of {n}": g for n, g in {**of_inputs, **of_parameters}.items()}
     return {"per-sample output": output} | found
 
@@ -244,7 +259,7 @@ def per_sample_in_a_loop(strategy: Strategy, dims: Dims, values: Sequence[Values
     """The truth of ``per_sample``."""
     own = [v.parameters if ensemble else values[0].parameters for v in values]
     pairs = zip(values, own, strict=True)
-    each = [gradients(strategy, dims, [Values(v.inputs, p, v.cotangent, v.target)]) for v, p in pairs]
+    each = [gradients(strategy, dims, [replace(v, parameters=p)]) for v, p in pairs]
     return {f"per-sample {name}": torch.stack([a[name] for a in each]) for name in each[0]}
 
 
@@ -262,32 +277,10 @@ def jacobian_by_rows(strategy: Strategy, dims: Dims, values: Sequence[Values]) -
     (mine,) = values
     rows = []
     for cotangent in torch.eye(mine.cotangent.numel(), dtype=mine.cotangent.dtype, device=mine.cotangent.device):
-        one = Values(mine.inputs, mine.parameters, cotangent.view(mine.cotangent.shape), mine.target)
+        one = replace(mine, cotangent=cotangent.view(mine.cotangent.shape))
         rows.append(gradients(strategy, dims, [one]))
     shape = mine.cotangent.shape
     return {
         f"Jacobian for {n}": torch.stack([r[f"gradient of {n}"] for r in rows]).view(*shape, *p.shape)
         for n, p in mine.parameters.items()
     }
-
-
-def autocast(strategy: Strategy, dims: Dims, values: Sequence[Values], mixed: bool) -> Answer:
-    """Forward under bfloat16 autocast, backward outside of it, as PyTorch's documentation asks.
-
-    Args:
-        mixed: whether the inputs come in bfloat16, as from a layer before that autocast has cast.
-    """
-    (mine,) = values
-    device = mine.cotangent.device.type
-    instance = build(strategy, dims, mine.parameters)
-    inputs = {n: x.detach().to(torch.bfloat16 if mixed else x.dtype).requires_grad_() for n, x in mine.inputs.items()}
-    with torch.autocast(device, torch.bfloat16):
-        output, pullback = vjp(instance, inputs)
-    if output.dtype not in (torch.bfloat16, mine.cotangent.dtype):
-        raise WrongAnswerError("output", f"dtype is {output.dtype} under bfloat16 autocast")
-    grads = pullback(mine.cotangent.to(output.dtype))
-    answer = {"output": output.detach()} | by_name([*inputs, *instance.parameters], grads)
-    for name, operand in {**inputs, **instance.parameters}.items():
-        if answer[f"gradient of {name}"].dtype != operand.dtype:
-            raise WrongAnswerError(f"gradient of {name}", f"dtype is not the operand's {operand.dtype} under autocast")
-    return {name: t.to(mine.cotangent.dtype) for name, t in answer.items()}

@@ -6,6 +6,7 @@ Each stage has the name of its check, so that one can be run alone. ``quick`` ho
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -133,7 +134,7 @@ def _use(subject: Subject, seed: int) -> Iterator[Stage]:
         yield _asked(subject, Question("accumulation", probes.accumulated, count=3), dims, dtype, seed)
     else:
         yield from _off_the_tape(subject, "updated_between", "accumulation")
-    for wanted in _masks(list(subject.layer.operands), compiled):
+    for wanted in _masks([n for n, o in subject.layer.operands.items() if o.differentiable], compiled):
         options = {"wanted": wanted}
         setting = f"for {', '.join(wanted) or 'nothing'}"
         frozen = Question("frozen", probes.frozen, setting=setting, options=options, truth_options=options)
@@ -203,14 +204,16 @@ def _shapes(subject: Subject, seed: int, level: Level) -> Iterator[Stage]:
         mapped = Question("per_sample", probes.per_sample, probes.per_sample_in_a_loop, count=2, optional=True)
         options = {"ensemble": False}
         mapped = replace(mapped, setting="many tiles", options=options, truth_options=options)
-        yield _asked(subject, mapped, many_tiles(layer)[0], dtype, seed, 1)
+        for dims in many_tiles(layer)[:1]:
+            yield _asked(subject, mapped, dims, dtype, seed, 1)
     dims = {**layer.check[0], layer.leading: 0}
     yield _asked(subject, Question("empty", probes.gradients, optional=True), dims, dtype, seed, 1)
     dims = {**layer.check[0], layer.leading: arranging.SPLIT[0] * arranging.SPLIT[1]}
     split = arranging.split_leading(layer)
     question = Question("leading_dims", probes.gradients, arrange=split, split=True, optional=True)
     yield _asked(subject, question, dims, subject.claims.sharpest_dtype, seed, FEW_DRAWS)
-    dims = {**layer.check[0], layer.leading: LONG_INTERPRETED if subject.interpreted else LONG}
+    rest = math.prod(layer.check[0][n] for n in layer.output if n != layer.leading)
+    dims = {**layer.check[0], layer.leading: LONG_INTERPRETED // rest if subject.interpreted else LONG}
     for dtype in subject.claims.dtypes:
         if dtype in ("bfloat16", "float16"):
             for arrange in (arranging.positive,) if subject.interpreted else (as_given, arranging.positive):
@@ -266,7 +269,7 @@ def _transforms(subject: Subject, seed: int, level: Level) -> Iterator[Stage]:
             options = {"mixed": mixed}
             setting = "inputs in bfloat16" if mixed else "inputs in float32"
             cast = question(
-                "autocast", probes.autocast, probes.gradients, probes.autocast, eps="bfloat16", setting=setting
+                "autocast", wrapping.autocast, probes.gradients, wrapping.autocast, eps="bfloat16", setting=setting
             )
             yield _asked(subject, replace(cast, options=options, peer_options=options), dims, "float32", seed)
     if not tape:

@@ -26,7 +26,7 @@ import torch
 from scipy.special import stdtrit
 from torch import Tensor
 
-from harness.layers.drawing import Values
+from harness.layers.drawing import Values, rounded
 from harness.layers.gradients import build, loss_and_gradients
 from harness.layers.spec import Dims, Example, Layer, Strategy
 from harness.records.schema import Training
@@ -47,8 +47,11 @@ def trained(strategy: Strategy, dims: Dims, values: Sequence[Values], layer: Lay
         ``loss curve`` [starts, steps + 1], before each step and after the last; ``parameters`` [starts, all of them].
     """
     task, like = layer.task, values[0].cotangent
-    rounded: list[tuple[Mapping[str, Tensor], Tensor]] = [
-        ({n: x.to(like.device, like.dtype) for n, x in e.inputs.items()}, e.target.to(like.device, like.dtype))
+    data: list[tuple[Mapping[str, Tensor], Tensor]] = [
+        (
+            {n: rounded(layer.inputs[n], x.to(like.device), like.dtype) for n, x in e.inputs.items()},
+            e.target.to(like.device, like.dtype),
+        )
         for e in task.examples()
     ]
     curves, ends = [], []
@@ -60,11 +63,11 @@ def trained(strategy: Strategy, dims: Dims, values: Sequence[Values], layer: Lay
         for number in range(task.steps + 1):
             optimizer.zero_grad()
             if instance.gradients == "func":
-                loss, gradients = loss_and_gradients(instance, rounded, task.loss)
+                loss, gradients = loss_and_gradients(instance, data, task.loss)
                 for parameter, gradient in zip(parameters, gradients, strict=True):
                     parameter.grad = gradient
             else:
-                loss = torch.stack([task.loss(instance.call(instance.parameters, x), y) for x, y in rounded]).sum()
+                loss = torch.stack([task.loss(instance.call(instance.parameters, x), y) for x, y in data]).sum()
                 if number < task.steps:
                     loss.backward()
             losses.append(loss.detach().clone())
@@ -80,13 +83,16 @@ def trained_wide(strategy: Strategy, dims: Dims, values: Sequence[Values], layer
     kind: torch.dtype = getattr(torch, dtype)
     task = layer.task
 
-    def rounded() -> list[Example]:
+    def examples() -> list[Example]:
         return [
-            Example({n: x.to(kind).double() for n, x in e.inputs.items()}, e.target.to(kind).double())
+            Example(
+                {n: rounded(layer.inputs[n], x, kind).double() for n, x in e.inputs.items()},
+                e.target.to(kind).double(),
+            )
             for e in task.examples()
         ]
 
-    return trained(strategy, dims, values, replace(layer, task=replace(task, examples=rounded)))
+    return trained(strategy, dims, values, replace(layer, task=replace(task, examples=examples)))
 
 
 def check_training(subject: Subject, dtype: str, seed: int, starts: int) -> Training:

@@ -62,7 +62,7 @@ def first_order(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Ans
 def with_new_parameters(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
     """The first draw's output, and gradients as if its parameters had been the second draw's all along."""
     before, after = values
-    mixed = Values(before.inputs, after.parameters, before.cotangent, before.target)
+    mixed = replace(before, parameters=after.parameters)
     answer = gradients(strategy, dims, [mixed])
     return answer | {"output": gradients(strategy, dims, [before])["output"]}
 

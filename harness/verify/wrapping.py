@@ -6,6 +6,7 @@ import copy
 import gc
 import pickle
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -21,7 +22,7 @@ from harness.layers.gradients import Tensors, build, vjp
 from harness.layers.spec import Dims, Strategy
 from harness.verify.derivatives import buffers_kept
 from harness.verify.kernels import launches
-from harness.verify.probes import Answer, WrongAnswerError, leaves, walk
+from harness.verify.probes import Answer, WrongAnswerError, differentiable, leaves, named, walk
 
 RENDEZVOUS_SECONDS = 60
 
@@ -35,13 +36,15 @@ def compile_around(strategy: Strategy, dims: Dims, values: Sequence[Values], bac
 
     counter = CompileCounterWithBackend(backend)
     instance = build(strategy, dims, values[0].parameters)
+    wanted = tuple(values[0].differentiable())
 
     def function(parameters: Tensors, inputs: Tensors) -> Tensor:
         output: Tensor = instance.pure(parameters, inputs)
         return output
 
     def slopes(parameters: Tensors, inputs: Tensors, cotangent: Tensor) -> tuple[Tensor, Tensors]:
-        output, pull, *_ = torch.func.vjp(function, parameters, inputs)
+        free = {n: inputs[n] for n in wanted}
+        output, pull, *_ = torch.func.vjp(lambda p, x: function(p, {**inputs, **x}), parameters, free)
         of_parameters, of_inputs = pull(cotangent)
         return output, {**of_inputs, **of_parameters}
 
@@ -56,7 +59,7 @@ def compile_around(strategy: Strategy, dims: Dims, values: Sequence[Values], bac
             output, found = compiled(each.parameters, each.inputs, each.cotangent)
         else:
             output = compiled(parameters, inputs)
-            operands = {**inputs, **parameters}
+            operands = {**differentiable(inputs), **parameters}
             grads = torch.autograd.grad(output, list(operands.values()), each.cotangent)
             found = dict(zip(operands, grads, strict=True))
         answer = {"output": output.detach()} | {f"gradient of {n}": g for n, g in found.items()}
@@ -69,13 +72,36 @@ def compile_around(strategy: Strategy, dims: Dims, values: Sequence[Values], bac
     return answer
 
 
+def autocast(strategy: Strategy, dims: Dims, values: Sequence[Values], mixed: bool) -> Answer:
+    """Forward under bfloat16 autocast, backward outside of it, as PyTorch's documentation asks.
+
+    Args:
+        mixed: whether the inputs come in bfloat16, as from a layer before that autocast has cast.
+    """
+    (mine,) = values
+    device = mine.cotangent.device.type
+    instance = build(strategy, dims, mine.parameters)
+    inputs = leaves(mine.to(torch.bfloat16) if mixed else mine)
+    with torch.autocast(device, torch.bfloat16):
+        output, pullback = vjp(instance, inputs)
+    if output.dtype not in (torch.bfloat16, mine.cotangent.dtype):
+        raise WrongAnswerError("output", f"dtype is {output.dtype} under bfloat16 autocast")
+    grads = pullback(mine.cotangent.to(output.dtype))
+    operands = {**differentiable(inputs), **instance.parameters}
+    answer = {"output": output.detach()} | named(list(operands), grads)
+    for name, operand in operands.items():
+        if answer[f"gradient of {name}"].dtype != operand.dtype:
+            raise WrongAnswerError(f"gradient of {name}", f"dtype is not the operand's {operand.dtype} under autocast")
+    return {name: t.to(mine.cotangent.dtype) for name, t in answer.items()}
+
+
 def checkpointed(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
     """Output and gradients where the forward is run again in the backward (``torch.utils.checkpoint``)."""
     (mine,) = values
     instance = build(strategy, dims, mine.parameters)
     inputs = leaves(mine)
     output = checkpoint(lambda x: instance.call(instance.parameters, x), inputs, use_reentrant=False)
-    return {"output": output.detach()} | walk(output, {**inputs, **instance.parameters}, mine.cotangent)
+    return {"output": output.detach()} | walk(output, {**differentiable(inputs), **instance.parameters}, mine.cotangent)
 
 
 class Wrapped(nn.Module):
@@ -114,9 +140,8 @@ def copied(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
     inputs = leaves(mine)
     output = fourth(**inputs)
     named = fourth.named()
-    return {"output": output.detach()} | walk(
-        output, {**inputs, **{n: named[n] for n in mine.parameters}}, mine.cotangent
-    )
+    operands = {**differentiable(inputs), **{n: named[n] for n in mine.parameters}}
+    return {"output": output.detach()} | walk(output, operands, mine.cotangent)
 
 
 def _wipe(module: nn.Module) -> None:
@@ -160,7 +185,7 @@ def mean_of_both(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> An
     from harness.verify.probes import gradients
 
     parameters = values[0].parameters
-    each = [gradients(strategy, dims, [Values(v.inputs, parameters, v.cotangent, v.target)]) for v in values]
+    each = [gradients(strategy, dims, [replace(v, parameters=parameters)]) for v in values]
     return {f"mean gradient of {n}": torch.stack([a[f"gradient of {n}"] for a in each]).mean(0) for n in parameters}
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from harness.layers.discover import scan
+from harness.layers.discover import load, scan
 from tests.conftest import ROOT, Cli
 
+LAYERS = {e.layer: e for e in scan(["implementations"]) if not e.strategy}
 STRATEGIES = [(e.layer, e.strategy) for e in scan(["implementations"]) if e.strategy]
 
 
@@ -33,7 +34,8 @@ def test_a_strategy_passes(verified: dict[str, Any], layer: str, strategy: str) 
     }
     assert {c["dtype"] for c in mine if c["check"] == "values"} >= {"float64", "float32", "bfloat16"}
     assert any(c["check"] == "gradcheck" for c in mine)
-    assert {c["tensor"] for c in mine if c["check"] == "values"} >= {"output", "gradient of x", "gradient of weight"}
+    operands = [n for n, o in load(LAYERS[layer]).value.operands.items() if o.differentiable]
+    assert {c["tensor"] for c in mine if c["check"] == "values"} == {"output", *(f"gradient of {n}" for n in operands)}
     trained = [t for t in verified["training"] if (t["layer"], t["strategy"]) == (layer, strategy)]
     assert {t["result"] for t in trained} == {"ok"}
 
@@ -46,6 +48,7 @@ OFFERS = {
     "library": {"double_backward", "func_grad", "per_sample", "compile", "autocast", "checkpoint", "copies"},
     "compiled": {"compile", "autocast", "checkpoint", "copies"},
 }
+NOT_OFFERED = {("decay_attention", "triton"): {"double_backward"}}
 EVERYWHERE = {"frozen", "layouts", "cotangents", "leading_dims", "empty"}
 
 
@@ -55,7 +58,9 @@ def test_it_can_be_combined_with_what_it_should(verified: dict[str, Any], layer:
     rows = [r for r in verified["matrix"] if (r["layer"], r["strategy"]) == (layer, strategy)]
     found = {r["check"]: r["result"] for r in rows}
     tape = set() if strategy == "func" else {"accumulation", "data_parallel"}
-    for check in OFFERS[str(strategy)] | EVERYWHERE | tape:
+    not_offered = NOT_OFFERED.get((layer, strategy), set())
+    assert {found[check] for check in not_offered} <= {"unsupported"}
+    for check in (OFFERS[strategy] | EVERYWHERE | tape) - not_offered:
         assert found[check] == "ok", (check, rows)
     assert "wrong" not in found.values()
     upstream = {check for check, result in found.items() if result == "upstream"}
@@ -85,6 +90,10 @@ def test_triton_s_kernels_were_launched_in_both_passes(verified: dict[str, Any])
         ("affine", "column_sum_kernel in backward"),
         ("rms_norm", "forward_kernel in forward"),
         ("rms_norm", "backward_kernel in backward"),
+        ("decay_attention", "forward_kernel in forward"),
+        ("decay_attention", "delta_kernel in backward"),
+        ("decay_attention", "key_kernel in backward"),
+        ("decay_attention", "query_kernel in backward"),
         ("weighted_sum", "column_sum_kernel in forward"),
         ("weighted_sum", "repeat_row_kernel in backward"),
     }
@@ -103,6 +112,12 @@ MUTATIONS = [
     ("weighted_sum", "function", "row = g * weight", "row = -g * weight", "gradient of x"),
     ("weighted_sum", "function", "g * columns if need_weight", "-g * columns if need_weight", "gradient of weight"),
     ("weighted_sum", "triton", "RepeatRow.apply(g, ctx", "RepeatRow.apply(-g, ctx", "gradient of x"),
+    ("decay_attention", "function", "dq.append(narrow", "dq.append(-narrow", "gradient of q"),
+    ("decay_attention", "function", "dk, narrow.mT", "dk, -narrow.mT", "gradient of k"),
+    ("decay_attention", "function", "dv, p.to", "dv, -p.to", "gradient of v"),
+    ("decay_attention", "function", "-torch.stack(of_amplitude)", "torch.stack(of_amplitude)", "gradient of amplitude"),
+    ("decay_attention", "function", "(-amplitude * torch", "(amplitude * torch", "gradient of rate"),
+    ("decay_attention", "triton", "dq, dk, dv, None", "dq, -dk, dv, None", "gradient of k"),
 ]
 
 
@@ -114,6 +129,8 @@ def test_a_flipped_sign_in_any_backward_is_named(cli: Cli, tmp_path: Path) -> No
         folder = tmp_path / "mutated" / layer
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"mutant{number}.py").write_text(source.replace(right, wrong))
+        for private in (ROOT / "implementations" / layer).glob("_[a-z]*.py"):
+            (folder / private.name).write_text(private.read_text())
     options = [x for n in range(len(MUTATIONS)) for x in ("--strategy", f"mutant{n}")]
     done = cli("verify", "--quick", "--device", "cpu", "--from", tmp_path / "mutated", *options, timeout=600)
     assert done.returncode == 1

@@ -6,10 +6,13 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from harness import Layer, Strategy
+from harness import Example, Layer, Strategy
 from harness.layers.discover import load, scan
 from harness.layers.drawing import draw
 from harness.layers.gradients import build, vjp
+from harness.measure import memory
+from harness.measure.passes import calls
+from implementations import decay_attention
 
 ENTRIES = {(e.layer, e.strategy): e for e in scan(["implementations"])}
 LAYERS = sorted({layer for layer, _ in ENTRIES})
@@ -59,6 +62,40 @@ def test_a_task_is_real_and_worth_training_for(name: str) -> None:
         assert operand.sizes(task.dims) == x.shape
 
 
+def test_decay_attention_s_naive_loss_is_the_data_s_and_training_beats_it_on_held_out_years() -> None:
+    layer, reference = _layer("decay_attention"), _strategy("decay_attention", "autograd")
+    task, (example,), held_out = layer.task, layer.task.examples(), decay_attention.held_out()
+
+    def naive(e: Example) -> float:
+        return (e.inputs["v"][:, 0, :, -1:] - e.target).square().mean().item()
+
+    assert naive(example) == pytest.approx(task.naive_loss, abs=5e-5)
+    assert naive(held_out) == pytest.approx(1.131, abs=5e-4)
+    for seed in range(3):
+        values = draw(layer, task.dims, torch.float64, "cpu", seed)
+        parameters = {n: p.requires_grad_() for n, p in values.parameters.items()}
+        optimizer = torch.optim.SGD(parameters.values(), lr=task.learning_rate)
+        for _ in range(task.steps):
+            optimizer.zero_grad()
+            task.loss(reference.forward(**example.inputs, **parameters), example.target).backward()
+            optimizer.step()
+        assert all((p > 0).all() for p in parameters.values())
+        with torch.no_grad():
+            forecast = reference.forward(**held_out.inputs, **parameters)
+        assert task.loss(forecast, held_out.target) == pytest.approx(0.904, abs=0.01)
+
+
+def test_decay_attention_keeps_a_tenth_of_the_bytes_by_hand() -> None:
+    layer, dims = _layer("decay_attention"), {"B": 1, "H": 4, "T": 1024, "D": 64}
+    values = draw(layer, dims, torch.float32, "cpu", 0)
+    saved = {
+        name: memory.measure(calls(layer, _strategy("decay_attention", name), dims, values), "cpu").saved
+        for name in ("autograd", "function")
+    }
+    assert saved["function"] == 4 * 4 * 1024
+    assert saved["function"] <= saved["autograd"] / 10
+
+
 def test_weighted_sum_s_naive_loss_is_the_data_s() -> None:
     task = _layer("weighted_sum").task
     targets = torch.stack([e.target for e in task.examples()])
@@ -80,16 +117,17 @@ def test_rms_norm_s_losses_are_the_data_s() -> None:
 def test_function_has_second_derivatives_and_per_sample_gradients(name: str) -> None:
     layer, forward = _layer(name), _strategy(name, "function").forward
     values = draw(layer, layer.check[0], torch.float64, "cpu", 0)
-    leaves = [t.requires_grad_() for t in (*values.inputs.values(), *values.parameters.values())]
+    leaves = [*values.leaves().values(), *(p.requires_grad_() for p in values.parameters.values())]
     assert torch.autograd.gradgradcheck(forward, leaves, rtol=1e-6, atol=1e-8)
 
     reference = _strategy(name, "autograd").forward
-    x, *parameters = [t.detach() for t in leaves]
-    many = torch.randn(3, *x.shape, dtype=torch.float64)
+    many = [draw(layer, layer.check[0], torch.float64, "cpu", seed).inputs for seed in range(3)]
+    inputs = {n: torch.stack([each[n] for each in many]) for n in layer.inputs}
+    parameters = {n: p.detach() for n, p in values.parameters.items()}
 
     def per_sample(f: Any) -> Any:
-        gradient = torch.func.grad(lambda w, x: f(x, w, *parameters[1:]).square().sum())
-        return torch.func.vmap(gradient, in_dims=(None, 0))(parameters[0], many)
+        gradient = torch.func.grad(lambda p, x: f(**x, **p).square().sum())
+        return torch.func.vmap(gradient, in_dims=(None, 0))(parameters, inputs)
 
     torch.testing.assert_close(per_sample(forward), per_sample(reference))
 
@@ -99,10 +137,10 @@ def test_function_has_second_derivatives_and_per_sample_gradients(name: str) -> 
 def test_function_does_no_work_for_what_is_frozen(name: str, mask: tuple[bool, bool]) -> None:
     layer, forward = _layer(name), _strategy(name, "function").forward
     values = draw(layer, layer.check[0], torch.float32, "cpu", 0)
-    x, *parameters = [*values.inputs.values(), *values.parameters.values()]
-    x.requires_grad_(mask[0])
-    for p in parameters:
-        p.requires_grad_(mask[1])
-    forward(x, *parameters).backward(values.cotangent)
-    assert (x.grad is not None) == mask[0]
-    assert all((p.grad is not None) == mask[1] for p in parameters)
+    inputs, parameters = values.differentiable(), values.parameters
+    for operands, wanted in zip((inputs, parameters), mask, strict=True):
+        for operand in operands.values():
+            operand.requires_grad_(wanted)
+    forward(**values.inputs, **parameters).backward(values.cotangent)
+    assert all((x.grad is not None) == mask[0] for x in inputs.values())
+    assert all((p.grad is not None) == mask[1] for p in parameters.values())

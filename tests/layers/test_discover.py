@@ -16,13 +16,13 @@ def test_every_file_is_a_strategy_and_every_folder_a_layer() -> None:
     found = {(e.layer, e.strategy) for e in scan(["implementations"])}
     for folder in (ROOT / "implementations").iterdir():
         if (folder / "__init__.py").exists():
-            files = {f.stem for f in folder.glob("*.py")} - {"__init__"}
+            files = {f.stem for f in folder.glob("*.py") if not f.stem.startswith("_")}
             assert {s for layer, s in found if layer == folder.name} == {None, *files}
 
 
 def test_every_layer_has_the_six_strategies() -> None:
     six = {"library", "autograd", "function", "compiled", "triton", "func"}
-    for layer in ("affine", "rms_norm", "weighted_sum"):
+    for layer in ("affine", "decay_attention", "rms_norm", "weighted_sum"):
         assert six <= {e.strategy for e in scan(["implementations"]) if e.layer == layer}
 
 

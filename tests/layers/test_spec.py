@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from harness import Strategy, Style
+from harness import Operand, Strategy, Style
 from implementations.affine import layer
 
 
@@ -48,8 +48,14 @@ def test_a_style_is_checked(style: tuple[str, ...], message: str) -> None:
         ({"check": ({"B": 1, "I": 1},)}, "must name each of B, I, O"),
         ({"check": ()}, "check has 0 sizes"),
         ({"parameters": {}}, "at least one parameter"),
+        ({"parameters": {"weight": Operand(("I", "O"), print, differentiable=False)}}, "cannot be trained"),  # type: ignore[arg-type]
     ],
 )
 def test_a_layer_is_checked(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(layer, **fields)
+
+
+def test_an_operand_is_checked() -> None:
+    with pytest.raises(ValueError, match="least 'int8': choose from , float32"):
+        Operand(("T",), print, least="int8")  # type: ignore[arg-type]

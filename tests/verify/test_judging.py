@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from harness import Strategy
-from harness.layers.drawing import Values
 from harness.records.schema import Check
 from harness.verify import arranging, derivatives, probes, upstream, wrapping
 from harness.verify.asking import Local, StrategyError, claims_of
 from harness.verify.checks import VALUES
+from harness.verify.controls import sequence
 from harness.verify.judging import Question, Subject, Yardstick, check_untouched, compare, determinism, look, same_bits
 from harness.verify.probes import WrongAnswerError
 from harness.verify.training import check_training
@@ -192,7 +192,7 @@ def test_an_answer_without_a_tensor_is_wrong() -> None:
 
 
 def test_values_that_the_reference_cannot_be_asked_say_so_and_blame_nobody() -> None:
-    huge = replace(VALUES, arrange=lambda v: Values({"x": v.inputs["x"] * 1e38}, v.parameters, v.cotangent, v.target))
+    huge = replace(VALUES, arrange=lambda v: replace(v, inputs={"x": v.inputs["x"] * 1e38}))
     (found,) = compare(_subject(by_hand), huge, DIMS, "float32", 0)
     assert found.result == "not_run"
     assert "the reference or the oracle is not finite" in found.detail
@@ -296,3 +296,20 @@ def test_the_stated_naive_loss_is_the_data_s() -> None:
     (example,) = layer.task.examples()
     persistence = example.inputs["x"][:, -1:].expand_as(example.target)
     assert layer.task.loss(persistence, example.target).item() == pytest.approx(layer.task.naive_loss, abs=5e-5)
+
+
+def test_no_gradient_is_asked_of_what_is_not_differentiable_and_it_stays_wide() -> None:
+    inputs = {**sequence.layer.inputs, "t": replace(sequence.layer.inputs["t"], least="float32", differentiable=False)}
+    timed = replace(sequence.layer, inputs=inputs)
+    seen: list[torch.dtype] = []
+
+    def forward(x: torch.Tensor, t: torch.Tensor, rate: torch.Tensor) -> torch.Tensor:
+        seen.append(t.dtype)
+        y: torch.Tensor = sequence.reference.forward(x, t.detach(), rate)
+        return y.to(x.dtype)
+
+    strategy = Strategy(forward, dtypes=("bfloat16",))
+    subject = Subject("timed", timed, "tested", claims_of(strategy), Local(timed, strategy), Yardstick(strategy), "cpu")
+    found = compare(subject, VALUES, {"B": 2, "T": 7, "D": 3}, "bfloat16", 0)
+    assert {c.tensor: c.result for c in found} == dict.fromkeys(("output", "gradient of x", "gradient of rate"), "ok")
+    assert set(seen) == {torch.float32, torch.float64}

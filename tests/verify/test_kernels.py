@@ -10,24 +10,26 @@ from harness.verify.kernels import TARGETS, compile_ahead
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
 
 KERNELS = [
-    (entry.layer, kernel, name)
+    (entry.layer, kernel, name, target)
     for entry in scan(["implementations"])
     if entry.strategy is not None
     for kernel in getattr(load(entry).value, "kernels", ())
     for name in kernel.signatures
+    for target in kernel.targets or TARGETS
 ]
 
 
 def test_there_are_kernels_for_forward_and_backward_of_each_layer() -> None:
-    seen = {(layer, p) for layer, kernel, _ in KERNELS for p in kernel.passes}
-    layers = {layer for layer, _, _ in KERNELS}
+    seen = {(layer, p) for layer, kernel, *_ in KERNELS for p in kernel.passes}
+    layers = {layer for layer, *_ in KERNELS}
     assert seen == {(layer, p) for layer in layers for p in ("forward", "backward")}
     assert len(layers) >= 2
 
 
-@pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize(
-    ("layer", "kernel", "name"), KERNELS, ids=[f"{la}-{k.function.__name__}-{n}" for la, k, n in KERNELS]
+    ("layer", "kernel", "name", "target"),
+    KERNELS,
+    ids=[f"{la}-{k.function.__name__}-{n}-{target}" for la, k, n, target in KERNELS],
 )
 def test_it_compiles_fits_and_spills_nothing(layer: str, kernel: object, name: str, target: str) -> None:
     found = compile_ahead(kernel, kernel.signatures[name], target)  # type: ignore[arg-type, attr-defined]

@@ -26,7 +26,8 @@ LONG, LONG_INTERPRETED = 2**16 + 1, 2**12 + 1
 MANY, WHOLE, SEVERAL = 577, 512, 97
 """Sizes that take many tiles, many without a rest, and several: enough for kernels that deal out tiles of 64 in groups
 of 8. A dim of LONG_INTERPRETED takes more than any block holds."""
-MANY_FLOPS = 10**8
+MANY_FLOPS, MANY_ELEMENTS = 10**8, 2**15
+"""Work at most, and where one dim alone is large, elements of an operand: the interpreter is slow."""
 SHAPES = {"quick": 0, "standard": 2, "full": 20}
 FEW_DRAWS = 2  # where a draw is large, or the question is one of shapes
 
@@ -229,6 +230,11 @@ def many_tiles(layer: Layer) -> list[Dims]:
         for many, leads in ((MANY, True), (MANY, False), (WHOLE, False))
     ]
     alone = [{**first, n: size} for size in (MANY, LONG_INTERPRETED) for n in names if n != layer.leading]
+
+    def elements(dims: Dims) -> int:
+        return max(math.prod(o.sizes(dims)) for o in layer.operands.values())
+
+    alone = [dims for dims in alone if elements(dims) <= MANY_ELEMENTS]
     return [dims for dims in (*mixed, *alone) if layer.cost("forward", dims).flops <= MANY_FLOPS]
 
 

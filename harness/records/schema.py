@@ -7,8 +7,10 @@ dataclasses laid flat. Times are in seconds, memory in bytes.
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
+
+from harness.records.kernels import Compiled
 
 SCHEMA = 1
 
@@ -286,34 +288,6 @@ class FirstCall:
 
 
 @dataclass(frozen=True)
-class Compiled:
-    """A kernel compiled ahead of time for a target, and what it takes there (see verify/kernels.py).
-
-    Attributes:
-        signature: its name; in a ``missing`` one the dtype that is claimed without a signature.
-        result: ``over`` spills on NVIDIA or needs more shared memory than there is.
-    """
-
-    layer: str
-    strategy: str
-    kernel: str
-    signature: str
-    target: str
-    result: Literal["ok", "over", "missing", "compile_error"]
-    detail: str = ""
-    options: dict[str, int] = field(default_factory=dict)
-    registers: int | None = None
-    shared: int | None = None
-    shared_limit: int | None = None
-    stack: int | None = None
-    spills: int | None = None
-    tensor_cores: dict[str, int] = field(default_factory=dict)
-    float32_dots: tuple[str, ...] = ()
-    tf32: int = 0
-    triton: str = ""
-
-
-@dataclass(frozen=True)
 class CaseStatus:
     """Why something has no result; an empty field means all of them (no ``dims``: every size)."""
 
@@ -350,7 +324,7 @@ KINDS: dict[type, str] = {
     Proof: "proof",
     Memory: "memory",
     FirstCall: "first_call",
-    Compiled: "compiled",
+    Compiled: "kernel",
     CaseStatus: "status",
     CellEnd: "cell",
 }

@@ -58,7 +58,7 @@ def compile_all(sources: tuple[str, ...], layers: Sequence[str], targets: Sequen
         finally:
             journal.close()
     order = {(target, s.layer, s.strategy): i for i, (s, target) in enumerate((s, t) for s in mine for t in TARGETS)}
-    compiled = [r for r in found if r["kind"] == "compiled"]
+    compiled = [r for r in found if r["kind"] == "kernel"]
     compiled.sort(key=lambda r: order[r["target"], r["layer"], r["strategy"]])
     statuses = {(r["layer"], r["strategy"], r["device"]): r for r in found if r["kind"] == "status"}
     return Ahead(tuple(compiled), tuple(statuses.values()))

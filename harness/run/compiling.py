@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from harness.layers.spec import Kernel, Strategy
-from harness.records.schema import CaseStatus, Compiled, Status
+from harness.records.kernels import Compiled
+from harness.records.schema import CaseStatus, Status
 from harness.run.jobs import Cell
 from harness.run.process import Process
 from harness.verify.kernels import compile_ahead

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from harness import Kernel, Strategy, Style
 
-BLOCK_M, BLOCK_N, BLOCK_K, GROUP_M, WARPS = 64, 64, 32, 8, 4
-BLOCK_K_FLOAT32 = 16  # without tensor cores every factor passes through registers: 32 spill on sm_80
+BLOCK_M, BLOCK_N, GROUP_M, WARPS = 64, 64, 8, 4
+BLOCK_K = {torch.float64: 32, torch.float32: 16, torch.bfloat16: 32, torch.float16: 32}
+"""Without tensor cores, as float32 products are, every factor passes through registers: 32 would spill on sm_80."""
 SUM_ROWS, SUM_COLUMNS, SUM_PROGRAMS = 32, 128, 64
 
 
@@ -77,13 +78,12 @@ def _fold(size: int, dims: tuple[int | None, ...], *operands: Tensor) -> list[Te
 def run_product(a: Tensor, b: Tensor, bias: Tensor | None) -> Tensor:
     """a [V, M, K], b [V, K, N], bias [V, N] or None -> a b + bias [V, M, N]; any strides."""
     (V, M, K), N = a.shape, b.shape[2]
-    block_k = BLOCK_K_FLOAT32 if a.dtype == torch.float32 else BLOCK_K
     c = a.new_empty((V, M, N))
     product_kernel[(triton.cdiv(M, BLOCK_M) * triton.cdiv(N, BLOCK_N), V)](
         a, b, a if bias is None else bias, c, M, N, K, *a.stride(), *b.stride(),
         *((0, 0) if bias is None else bias.stride()),
         HAS_BIAS=bias is not None, WIDEN=a.device.type == "cpu" and a.dtype == torch.bfloat16,
-        BLOCK_M=BLOCK_M, BLOCK_N=BLOCK_N, BLOCK_K=block_k, GROUP_M=GROUP_M, num_warps=WARPS,
+        BLOCK_M=BLOCK_M, BLOCK_N=BLOCK_N, BLOCK_K=BLOCK_K[a.dtype], GROUP_M=GROUP_M, num_warps=WARPS,
     )  # fmt: skip
     return c
 
@@ -199,7 +199,7 @@ def forward(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 Signature = dict[str, str | int | bool]
-DTYPES = ("fp32", "bf16", "fp16", "fp64")
+DTYPES = dict(zip(("fp64", "fp32", "bf16", "fp16"), BLOCK_K, strict=True))
 
 
 def _product_signatures(t: str) -> dict[str, Signature]:
@@ -214,7 +214,7 @@ def _product_signatures(t: str) -> dict[str, Signature]:
         signature |= dict.fromkeys(("a_v", "a_m", "a_k", "b_v", "b_k", "b_n", "bias_v"), f"i64{step}")
         signature |= {
             **dict.fromkeys((*ones, "bias_n"), 1), "HAS_BIAS": name[0] == "y", "WIDEN": False, "BLOCK_M": BLOCK_M,
-            "BLOCK_N": BLOCK_N, "BLOCK_K": BLOCK_K_FLOAT32 if t == "fp32" else BLOCK_K, "GROUP_M": GROUP_M,
+            "BLOCK_N": BLOCK_N, "BLOCK_K": BLOCK_K[DTYPES[t]], "GROUP_M": GROUP_M,
         }  # fmt: skip
         found[f"{t} {name}"] = signature
     return found

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from harness import Kernel, Strategy, Style
 
-TILE = 4096  # elements of x in flight in a program, as rows × columns; half in float64, where more would spill
+TILE = {torch.float64: 2048, torch.float32: 4096, torch.bfloat16: 4096, torch.float16: 4096}
+"""Elements of x in flight in a program, as rows × columns; in float64 more would spill."""
 PROGRAMS = 3 if triton.knobs.runtime.interpret else 1024
 """Row programs at most: a few for each multiprocessor of today's cards, not yet tuned on any; in the interpreter, where
 speed is nothing, so few that each takes several passes of its loop at small sizes too."""
@@ -50,10 +51,10 @@ def repeat_row_kernel(row, out, N, D, row_v, row_d, BLOCK_N: tl.constexpr, BLOCK
         tl.store(out + (v * N + n[:, None]) * D + d[None, :], tile, mask=(n < N)[:, None] & (d < D)[None, :])
 
 
-def _blocks(D: int, float64: bool) -> dict[str, int]:
+def _blocks(D: int, dtype: torch.dtype) -> dict[str, int]:
     """The shape of a tile: whole rows where they are short, 256 columns where they are long."""
     columns = min(256, max(16, triton.next_power_of_2(D)))
-    return {"BLOCK_N": TILE // (1 + float64) // columns, "BLOCK_D": columns}
+    return {"BLOCK_N": TILE[dtype] // columns, "BLOCK_D": columns}
 
 
 def _grid(V: int, N: int, D: int, blocks: dict[str, int]) -> tuple[int, int, int]:
@@ -70,7 +71,7 @@ def _fold(size: int, dim: int | None, t: Tensor) -> Tensor:
 def run_column_sum(x: Tensor) -> Tensor:
     """x [V, N, D] -> Σ_n x [V, D], float32 or wider."""
     V, N, D = x.shape
-    blocks = _blocks(D, x.dtype == torch.float64)
+    blocks = _blocks(D, x.dtype)
     grid = _grid(V, N, D, blocks)
     partials = x.new_empty((V, grid[0], D), dtype=torch.promote_types(x.dtype, torch.float32))
     column_sum_kernel[grid](x, partials, N, D, *x.stride(), **blocks, num_warps=WARPS)
@@ -92,7 +93,7 @@ def run_repeat_row(row: Tensor, N: int, dtype: torch.dtype) -> Tensor:
     """row [V, D] -> [V, N, D] in ``dtype``, each row the same."""
     V, D = row.shape
     out = row.new_empty((V, N, D), dtype=dtype)
-    blocks = _blocks(D, dtype == torch.float64)
+    blocks = _blocks(D, dtype)
     repeat_row_kernel[_grid(V, N, D, blocks)](row, out, N, D, *row.stride(), **blocks, num_warps=WARPS)
     return out
 
@@ -155,9 +156,9 @@ def _signatures(matrix: str, wide: str, *strides: str) -> dict[str, dict[str, st
         t + name: {
             matrix: f"*{t}", wide: "*fp64" if t == "fp64" else "*fp32",
             **dict.fromkeys(strides, f"i64{step}"), "N": f"i32{step}", "D": f"i32{step}",
-            f"{strides[0][:-2]}_d": 1, **_blocks(4096, t == "fp64"),
+            f"{strides[0][:-2]}_d": 1, **_blocks(4096, dtype),
         }
-        for t in ("fp32", "bf16", "fp16", "fp64")
+        for t, dtype in zip(("fp64", "fp32", "bf16", "fp16"), TILE, strict=True)
         for name, step in (("", ":16"), (", any sizes", ""))
     }  # fmt: skip
 

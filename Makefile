@@ -2,6 +2,7 @@
 # make test             set up and run the tests
 # make lint             formatting, lint and types
 # make verify           the gate alone
+# make aot              compile every Triton kernel for four GPUs without one, and write docs/kernels.md
 # make audit            settle the beliefs about custom layers, and write docs/how-parameters-are-updated.md
 # make mutate           mutate every hand-written gradient and see whether the gate notices (15 min)
 # make report RUN=DIR   page, tables and plots of a run again, from its records
@@ -24,13 +25,16 @@ endif
 
 DEVICE_ARG := $(if $(DEVICE),--device $(DEVICE))
 
-.PHONY: bench test lint verify audit mutate report clean setup
+.PHONY: bench test lint verify aot audit mutate report clean setup
 
 bench: $(SETUP)
 	$(PY) -m harness bench --profile $(PROFILE) $(DEVICE_ARG) $(ARGS)
 
 verify: $(SETUP)
 	$(PY) -m harness verify $(DEVICE_ARG) $(ARGS)
+
+aot: $(SETUP)
+	$(PY) -m harness aot $(or $(ARGS),--out docs/kernels.md)
 
 audit: $(SETUP)
 	$(PY) -m harness audit --page docs/how-parameters-are-updated.md

@@ -22,7 +22,7 @@ def test_list_names_layers_and_strategies(cli: Cli) -> None:
 
 
 def test_help_shows_an_example_for_each_command(cli: Cli) -> None:
-    for command in ("list", "verify", "audit", "bench", "report", "choose", "selftest", "compare"):
+    for command in ("list", "verify", "aot", "audit", "bench", "report", "choose", "selftest", "compare"):
         done = cli(command, "--help")
         assert done.returncode == 0
         assert f"Example: layerbench {command}" in done.stdout
@@ -51,6 +51,12 @@ def test_help_shows_an_example_for_each_command(cli: Cli) -> None:
         (("compare", "no/such/run", "no/such/run"), "holds no records.jsonl"),
         (("selftest", "--out", "tests"), "is not empty: choose another --out"),
         (("choose", "no/such/run", "--layer", "affine"), "holds no records.jsonl"),
+        (
+            ("aot", "--layer", "nope"),
+            "unknown layer 'nope': choose from affine, decay_attention, rms_norm, weighted_sum",
+        ),
+        (("aot", "--target", "sm_1"), "unknown target 'sm_1': choose from sm_80, sm_90, sm_100, gfx942"),
+        (("aot", "--out", "table.txt"), "--out table.txt: give a file that ends in .md or .csv"),
     ],
 )
 def test_a_mistake_gets_one_clear_line_and_exit_code_2(cli: Cli, arguments: tuple[str, ...], message: str) -> None:

@@ -20,6 +20,8 @@ Draw = Callable[[tuple[int, ...], "Generator"], "Tensor"]
 """Draws a tensor of a shape from a generator, on the generator's device; the harness rounds it to the case's dtype."""
 
 
+TARGETS = ("sm_80", "sm_90", "sm_100", "gfx942")
+"""What kernels are compiled for ahead of time."""
 MARKERS, DASHES = tuple(".,ov^<>12348sp*hH+xXDdP|_"), ("-", "--", "-.", ":")
 
 
@@ -202,7 +204,9 @@ class Kernel:
         function: the ``@triton.jit`` function.
         passes: where the gate must see it launched: ``forward``, ``backward`` or both.
         signatures: for the ahead-of-time gate, by a name: types of the run-time arguments
-            (``{"x": "*fp32", "N": "i32"}``) and values of the compile-time ones (``{"BLOCK": 64}``) together.
+            (``{"x": "*fp32", "N": "i32"}``) and values of the compile-time ones (``{"BLOCK": 64}``) together. Pointers
+            are taken as aligned to 16 bytes, and integers as multiples of 16 where they say so (``i32:16``), as
+            Triton takes them at a launch; without it nothing is loaded in wide words or ahead of its use.
         options: compile options such as ``{"num_warps": 4}``.
         targets: what these signatures and options are for, such as ``("sm_90",)``; empty: for every target. A kernel
             with other configurations for other targets is stated once for each.
@@ -213,6 +217,9 @@ class Kernel:
     signatures: Mapping[str, Mapping[str, str | int | bool]]
     options: Mapping[str, int] = field(default_factory=dict)
     targets: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _one_of("targets", self.targets, TARGETS, some=False)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from harness.records.kernels import Compiled
+
 SCHEMA = 1
 
 PASSES = ("forward", "inference", "backward", "forward_backward", "step")
@@ -322,6 +324,7 @@ KINDS: dict[type, str] = {
     Proof: "proof",
     Memory: "memory",
     FirstCall: "first_call",
+    Compiled: "kernel",
     CaseStatus: "status",
     CellEnd: "cell",
 }

@@ -48,7 +48,7 @@ def read_note(text: bytes) -> tuple[str, str, str] | None:
     return group, strategy, what
 
 
-Kind = Literal["describe", "gate", "controls", "roofs", "proofs", "memory", "time", "first_call"]
+Kind = Literal["describe", "gate", "controls", "roofs", "proofs", "memory", "time", "first_call", "compile"]
 
 
 ALONE = ("describe", "controls", "roofs", "proofs")
@@ -87,7 +87,8 @@ class Cell:
 
     Attributes:
         strategies: those concerned; as ``layer/strategy`` in a ``describe`` cell, where they are not to be imported.
-        group: what is measured; in a ``gate`` cell a group without dims.
+        group: what is measured; in a ``gate`` cell a group without dims; in a ``compile`` cell its device is the
+            target.
         sizes: in a ``gate`` cell, the groups whose sizes are checked beside the layer's own check sizes; in a
             ``roofs`` cell, the groups that run on the device.
         baseline: the strategy that is also timed against itself.
@@ -115,6 +116,8 @@ class Cell:
                 return f"gate {self.group.layer}/{self.strategies[0]} {self.group.device}"
             case "controls":
                 return f"controls {self.group.device}"
+            case "compile":
+                return f"compile {self.group.layer}/{self.strategies[0]} {self.group.device}"
             case "proofs":
                 return f"proofs {self.strategies[0]}" + (f" {self.launch}" if self.launch else "")
             case "roofs":

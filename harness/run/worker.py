@@ -62,6 +62,7 @@ def work(job: Job, out: IO[str], note: Path) -> None:
     """Do the cells in order; the timing cells of a group together."""
     import torch
 
+    from harness.run.compiling import compile_kernels
     from harness.run.controls import check_controls
     from harness.run.describe import describe
     from harness.run.gate import gate
@@ -75,6 +76,7 @@ def work(job: Job, out: IO[str], note: Path) -> None:
         "controls": check_controls,
         "roofs": measure_roofs,
         "proofs": prove,
+        "compile": compile_kernels,
         "memory": measure_memory,
         "first_call": first_call,
     }

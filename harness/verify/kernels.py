@@ -1,7 +1,9 @@
 """Triton kernels: whether they were launched, and what they compile to ahead of time, without a GPU.
 
 The compiler's own report is read: shared memory from its metadata, registers and stack from ``cuobjdump -res-usage``
-(NVIDIA; it comes with Triton), spills from the assembly (AMD).
+(NVIDIA; it comes with Triton), spills from the assembly (AMD). Tensor-core instructions are counted in the PTX or the
+AMD assembly, and the precision that a dot asks for is read in Triton's own intermediate code: fp32 dots that ask for
+nothing get TF32 on NVIDIA.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -49,15 +51,30 @@ def launches(kernels: Sequence[Kernel]) -> Iterator[Counter[str]]:
             function.pre_run_hooks.remove(hook)
 
 
+TENSOR_CORES = {
+    "mma": re.compile(r"^\s*(?:@\S+\s+)?(mma\.(?:sp\S*\.)?sync\S*)", re.MULTILINE),
+    "wgmma": re.compile(r"^\s*(?:@\S+\s+)?(wgmma\.mma_async\S*)", re.MULTILINE),
+    "tcgen05": re.compile(r"^\s*(?:@\S+\s+)?(tcgen05\.mma\S*)", re.MULTILINE),
+    "mfma": re.compile(r"^\s*(v_s?mfmac?_\S*)", re.MULTILINE),
+}
+"""Instructions of the matrix units: the first three in PTX, the last in AMD's assembly."""
+_DOT = re.compile(r"\btt\.dot\b([^:\n]*): *tensor<[^>]*x(\w+)>")
+_HALF = ("f16", "bf16")
+
+
 @dataclass(frozen=True)
 class Resources:
-    """What a compiled kernel takes.
+    """What a compiled kernel takes, and which instructions multiply its matrices.
 
     Attributes:
         registers: for each thread.
         shared: bytes for each program; ``shared_limit`` is what the target has.
         stack: bytes for each thread; on NVIDIA, anything above 0 is a spill.
         spills: spilled vector registers as AMD's assembly states them; None on NVIDIA, where the stack tells.
+        tensor_cores: instructions of the matrix units in the code, by kind (``mma``, ``wgmma``, ``tcgen05``, ``mfma``).
+        tf32: how many of these round float32 to TF32.
+        float32_dots: the precisions that dots of float32 ask for, such as ``("ieee",)``.
+        half_dots: how many dots there are of two-byte numbers.
     """
 
     target: str
@@ -66,19 +83,38 @@ class Resources:
     stack: int
     spills: int | None
     shared_limit: int
+    tensor_cores: Mapping[str, int] = field(default_factory=dict)
+    tf32: int = 0
+    float32_dots: tuple[str, ...] = ()
+    half_dots: int = 0
 
     @property
     def fits(self) -> bool:
         """Shared memory within the target's limit and, on NVIDIA, nothing spilled to the stack."""
         return self.shared <= self.shared_limit and (self.target.startswith("gfx") or self.stack == 0)
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a reader should know, in words: spills, too much shared memory, dots that are not what they seem."""
+        found = []
+        if self.shared > self.shared_limit:
+            found.append("more shared memory than the target has")
+        if self.stack:
+            found.append(f"spills: {self.stack} bytes of stack a thread")
+        if self.tf32 and "ieee" in self.float32_dots:
+            found.append("TF32 though IEEE was asked for")
+        elif self.tf32:
+            found.append("float32 dots in TF32")
+        if self.half_dots and not self.tensor_cores:
+            found.append("half-precision dots without tensor cores")
+        return tuple(found)
+
 
 def compile_ahead(kernel: Kernel, signature: Mapping[str, str | int | bool], target: str) -> Resources:
     """Compile a kernel for a target that need not be there.
 
     Args:
-        signature: types of run-time arguments (``*fp32`` is a pointer, taken as aligned to 16 bytes) and values of
-            compile-time ones.
+        signature: one of ``kernel.signatures``.
         target: a key of TARGETS.
 
     Raises:
@@ -93,22 +129,43 @@ def compile_ahead(kernel: Kernel, signature: Mapping[str, str | int | bool], tar
         raise RuntimeError("ahead-of-time compilation needs a process without TRITON_INTERPRET")
     backend, architecture, warp, limit = TARGETS[target]
     names = kernel.function.arg_names
+    types = {n: t.removesuffix(":16") for n in names if isinstance(t := signature[n], str)}
+    aligned = [i for i, n in enumerate(names) if str(signature[n]).startswith("*") or str(signature[n]).endswith(":16")]
     source = ASTSource(
         fn=kernel.function,
-        signature={n: signature[n] if isinstance(signature[n], str) else "constexpr" for n in names},
-        constexprs={n: signature[n] for n in names if not isinstance(signature[n], str)},
-        attrs={(i,): [["tt.divisibility", 16]] for i, n in enumerate(names) if str(signature[n]).startswith("*")},
+        signature={n: types.get(n, "constexpr") for n in names},
+        constexprs={n: signature[n] for n in names if n not in types},
+        attrs={(i,): [["tt.divisibility", 16]] for i in aligned},
     )
     done = triton.compile(source, target=GPUTarget(backend, architecture, warp), options=dict(kernel.options))
-    shared = int(done.metadata.shared)
+    shared, dots = int(done.metadata.shared), dots_in(done.asm["ttir"])
+    text = done.asm["ptx" if backend == "cuda" else "amdgcn"]
+    cores, tf32 = tensor_cores_in(text)
+    asked = tuple(sorted({precision for kind, precision in dots if kind == "f32"}))
+    more = (cores, tf32, asked, sum(kind in _HALF for kind, _ in dots))
     if backend == "cuda":
         registers, stack = _resource_usage(done.asm["cubin"])
-        return Resources(target, registers, shared, stack, None, limit)
-    text = done.asm["amdgcn"]
+        return Resources(target, registers, shared, stack, None, limit, *more)
     vgprs, spilled, scratch = (
         _number(text, rf"\.{key}: +(\d+)") for key in ("vgpr_count", "vgpr_spill_count", "private_segment_fixed_size")
     )
-    return Resources(target, vgprs, shared, scratch, spilled, limit)
+    return Resources(target, vgprs, shared, scratch, spilled, limit, *more)
+
+
+def dots_in(ttir: str) -> list[tuple[str, str]]:
+    """Type of the left factor and precision asked for of every dot in Triton's intermediate code."""
+    found = []
+    for operands, kind in _DOT.findall(ttir):
+        asked = re.search(r"inputPrecision = (\w+)", operands)
+        found.append((kind, asked.group(1) if asked else "ieee"))
+    return found
+
+
+def tensor_cores_in(code: str) -> tuple[dict[str, int], int]:
+    """Instructions of the matrix units in PTX or AMD assembly, counted by kind, and how many are in TF32."""
+    found = {kind: pattern.findall(code) for kind, pattern in TENSOR_CORES.items()}
+    tf32 = sum("tf32" in name or "_xf32" in name for names in found.values() for name in names)
+    return {kind: len(names) for kind, names in found.items() if names}, tf32
 
 
 def _number(text: str, pattern: str) -> int:

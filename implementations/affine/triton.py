@@ -19,7 +19,9 @@ from torch import Tensor
 
 from harness import Kernel, Strategy, Style
 
-BLOCK_M, BLOCK_N, BLOCK_K, GROUP_M, WARPS = 64, 64, 32, 8, 4
+BLOCK_M, BLOCK_N, GROUP_M, WARPS = 64, 64, 8, 4
+BLOCK_K = {torch.float64: 32, torch.float32: 16, torch.bfloat16: 32, torch.float16: 32}
+"""Without tensor cores, as float32 products are, every factor passes through registers: 32 would spill on sm_80."""
 SUM_ROWS, SUM_COLUMNS, SUM_PROGRAMS = 32, 128, 64
 
 
@@ -81,7 +83,7 @@ def run_product(a: Tensor, b: Tensor, bias: Tensor | None) -> Tensor:
         a, b, a if bias is None else bias, c, M, N, K, *a.stride(), *b.stride(),
         *((0, 0) if bias is None else bias.stride()),
         HAS_BIAS=bias is not None, WIDEN=a.device.type == "cpu" and a.dtype == torch.bfloat16,
-        BLOCK_M=BLOCK_M, BLOCK_N=BLOCK_N, BLOCK_K=BLOCK_K, GROUP_M=GROUP_M, num_warps=WARPS,
+        BLOCK_M=BLOCK_M, BLOCK_N=BLOCK_N, BLOCK_K=BLOCK_K[a.dtype], GROUP_M=GROUP_M, num_warps=WARPS,
     )  # fmt: skip
     return c
 
@@ -196,20 +198,38 @@ def forward(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return rows.view(*x.shape[:-1], weight.shape[1])
 
 
-_PRODUCT: dict[str, str | int | bool] = {
-    "M": "i32", "N": "i32", "K": "i32", "a_v": "i64", "a_m": "i64", "a_k": 1, "b_v": "i64", "b_k": "i64", "b_n": 1,
-    "bias_v": "i64", "bias_n": 1, "HAS_BIAS": True, "WIDEN": False,
-    "BLOCK_M": BLOCK_M, "BLOCK_N": BLOCK_N, "BLOCK_K": BLOCK_K, "GROUP_M": GROUP_M,
-}  # fmt: skip
-_SUM: dict[str, str | int | bool] = {
-    "M": "i32",
-    "N": "i32",
-    "g_v": "i64",
-    "g_m": "i64",
-    "g_n": 1,
-    "ROWS": SUM_ROWS,
-    "COLUMNS": SUM_COLUMNS,
-}
+Signature = dict[str, str | int | bool]
+DTYPES = dict(zip(("fp64", "fp32", "bf16", "fp16"), BLOCK_K, strict=True))
+
+
+def _product_signatures(t: str) -> dict[str, Signature]:
+    """The three products where sizes are multiples of 16, and the forward at any sizes."""
+    found: dict[str, Signature] = {}
+    for name, step, ones in (
+        ("y", ":16", ("a_k", "b_n")), ("dL/dx", ":16", ("a_k", "b_k")), ("dL/dW", ":16", ("a_m", "b_n")),
+        ("y, any sizes", "", ("a_k", "b_n")),
+    ):  # fmt: skip
+        signature: Signature = dict.fromkeys(("a", "b", "bias", "c"), f"*{t}")
+        signature |= dict.fromkeys("MNK", f"i32{step}")
+        signature |= dict.fromkeys(("a_v", "a_m", "a_k", "b_v", "b_k", "b_n", "bias_v"), f"i64{step}")
+        signature |= {
+            **dict.fromkeys((*ones, "bias_n"), 1), "HAS_BIAS": name[0] == "y", "WIDEN": False, "BLOCK_M": BLOCK_M,
+            "BLOCK_N": BLOCK_N, "BLOCK_K": BLOCK_K[DTYPES[t]], "GROUP_M": GROUP_M,
+        }  # fmt: skip
+        found[f"{t} {name}"] = signature
+    return found
+
+
+def _sum_signatures(t: str) -> dict[str, Signature]:
+    """Sizes that are multiples of 16, and any."""
+    return {
+        t + name: {
+            "g": f"*{t}", "partials": "*fp64" if t == "fp64" else "*fp32", "M": f"i32{step}", "N": f"i32{step}",
+            "g_v": f"i64{step}", "g_m": f"i64{step}", "g_n": 1, "ROWS": SUM_ROWS, "COLUMNS": SUM_COLUMNS,
+        }
+        for name, step in (("", ":16"), (", any sizes", ""))
+    }  # fmt: skip
+
 
 strategy = Strategy(
     forward,
@@ -220,16 +240,13 @@ strategy = Strategy(
         Kernel(
             product_kernel,
             passes=("forward", "backward"),
-            signatures={
-                t: {"a": f"*{t}", "b": f"*{t}", "bias": f"*{t}", "c": f"*{t}", **_PRODUCT}
-                for t in ("fp32", "bf16", "fp16")
-            },
+            signatures={name: s for t in DTYPES for name, s in _product_signatures(t).items()},
             options={"num_warps": WARPS},
         ),
         Kernel(
             column_sum_kernel,
             passes=("backward",),
-            signatures={t: {"g": f"*{t}", "partials": "*fp32", **_SUM} for t in ("fp32", "bf16", "fp16")},
+            signatures={name: s for t in DTYPES for name, s in _sum_signatures(t).items()},
             options={"num_warps": WARPS},
         ),
     ),

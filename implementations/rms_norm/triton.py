@@ -284,10 +284,9 @@ def forward(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def _signatures(tile: Tile, whole: bool, dtypes: tuple[str, ...]) -> dict[str, dict[str, str | int | bool]]:
-    """Of both kernels together: each takes what it has arguments for."""
-    strides: dict[str, str | int | bool] = {f"{t}_{axis}": "i64" for t in "gx" for axis in "vn"}
+    """Of both kernels together, each takes what it has arguments for: D a multiple of 16, and any."""
     fixed: dict[str, str | int | bool] = {
-        "N": "i32", "D": "i32", "SHARES": "i32", **strides, "w_v": "i64", "g_d": 1, "x_d": 1, "w_d": 1,
+        "N": "i32", "SHARES": "i32", "g_d": 1, "x_d": 1, "w_d": 1,
         "NEED_X": True, "NEED_WEIGHT": True, "ROWS": tile.rows, "WHOLE": whole, "STAGES": STAGES,
     }  # fmt: skip
     found = {}
@@ -296,7 +295,11 @@ def _signatures(tile: Tile, whole: bool, dtypes: tuple[str, ...]) -> dict[str, d
         operands: dict[str, str | int | bool] = dict.fromkeys(("g", "x", "weight", "y", "of_x"), f"*{t}")
         operands |= {"scale": f"*{wide}", "shares": f"*{wide}"}
         columns = tile.columns // (4 if t == "fp64" else 1)
-        found[f"{t} {'rows' if whole else 'blocks'} of {columns}"] = {**operands, **fixed, "COLUMNS": columns}
+        for step, name in ((":16", ""), ("", ", any D")):
+            strides: dict[str, str | int | bool] = dict.fromkeys(("g_v", "g_n", "x_v", "x_n", "w_v"), f"i64{step}")
+            found[f"{t} {'rows' if whole else 'blocks'} of {columns}{name}"] = {
+                **operands, **fixed, **strides, "D": f"i32{step}", "COLUMNS": columns,
+            }  # fmt: skip
     return found
 
 

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from harness import Kernel, Strategy, Style
 
-TILE = 4096  # elements of x in flight in a program, as rows × columns
+TILE = {torch.float64: 2048, torch.float32: 4096, torch.bfloat16: 4096, torch.float16: 4096}
+"""Elements of x in flight in a program, as rows × columns; in float64 more would spill."""
 PROGRAMS = 3 if triton.knobs.runtime.interpret else 1024
 """Row programs at most: a few for each multiprocessor of today's cards, not yet tuned on any; in the interpreter, where
 speed is nothing, so few that each takes several passes of its loop at small sizes too."""
@@ -50,14 +51,13 @@ def repeat_row_kernel(row, out, N, D, row_v, row_d, BLOCK_N: tl.constexpr, BLOCK
         tl.store(out + (v * N + n[:, None]) * D + d[None, :], tile, mask=(n < N)[:, None] & (d < D)[None, :])
 
 
-def _blocks(D: int) -> dict[str, int]:
+def _blocks(D: int, dtype: torch.dtype) -> dict[str, int]:
     """The shape of a tile: whole rows where they are short, 256 columns where they are long."""
     columns = min(256, max(16, triton.next_power_of_2(D)))
-    return {"BLOCK_N": TILE // columns, "BLOCK_D": columns}
+    return {"BLOCK_N": TILE[dtype] // columns, "BLOCK_D": columns}
 
 
-def _grid(V: int, N: int, D: int) -> tuple[int, int, int]:
-    blocks = _blocks(D)
+def _grid(V: int, N: int, D: int, blocks: dict[str, int]) -> tuple[int, int, int]:
     across = triton.cdiv(D, blocks["BLOCK_D"])
     return max(1, min(triton.cdiv(N, blocks["BLOCK_N"]), PROGRAMS)), max(1, across), V
 
@@ -71,9 +71,10 @@ def _fold(size: int, dim: int | None, t: Tensor) -> Tensor:
 def run_column_sum(x: Tensor) -> Tensor:
     """x [V, N, D] -> Σ_n x [V, D], float32 or wider."""
     V, N, D = x.shape
-    grid = _grid(V, N, D)
+    blocks = _blocks(D, x.dtype)
+    grid = _grid(V, N, D, blocks)
     partials = x.new_empty((V, grid[0], D), dtype=torch.promote_types(x.dtype, torch.float32))
-    column_sum_kernel[grid](x, partials, N, D, *x.stride(), **_blocks(D), num_warps=WARPS)
+    column_sum_kernel[grid](x, partials, N, D, *x.stride(), **blocks, num_warps=WARPS)
     return partials.sum(1)
 
 
@@ -92,7 +93,8 @@ def run_repeat_row(row: Tensor, N: int, dtype: torch.dtype) -> Tensor:
     """row [V, D] -> [V, N, D] in ``dtype``, each row the same."""
     V, D = row.shape
     out = row.new_empty((V, N, D), dtype=dtype)
-    repeat_row_kernel[_grid(V, N, D)](row, out, N, D, *row.stride(), **_blocks(D), num_warps=WARPS)
+    blocks = _blocks(D, dtype)
+    repeat_row_kernel[_grid(V, N, D, blocks)](row, out, N, D, *row.stride(), **blocks, num_warps=WARPS)
     return out
 
 
@@ -148,7 +150,18 @@ def forward(x: Tensor, weight: Tensor) -> Tensor:
     return torch.dot(columns, weight.to(columns.dtype)).to(x.dtype)
 
 
-_SIZES: dict[str, str | int | bool] = {"N": "i32", "D": "i32", **_blocks(4096)}
+def _signatures(matrix: str, wide: str, *strides: str) -> dict[str, dict[str, str | int | bool]]:
+    """Sizes that are multiples of 16, and any; ``wide`` is the pointer that is float32 or wider."""
+    return {
+        t + name: {
+            matrix: f"*{t}", wide: "*fp64" if t == "fp64" else "*fp32",
+            **dict.fromkeys(strides, f"i64{step}"), "N": f"i32{step}", "D": f"i32{step}",
+            f"{strides[0][:-2]}_d": 1, **_blocks(4096, dtype),
+        }
+        for t, dtype in zip(("fp64", "fp32", "bf16", "fp16"), TILE, strict=True)
+        for name, step in (("", ":16"), (", any sizes", ""))
+    }  # fmt: skip
+
 
 strategy = Strategy(
     forward,
@@ -159,19 +172,13 @@ strategy = Strategy(
         Kernel(
             column_sum_kernel,
             passes=("forward",),
-            signatures={
-                t: {"x": f"*{t}", "partials": "*fp32", "x_v": "i64", "x_n": "i64", "x_d": 1, **_SIZES}
-                for t in ("fp32", "bf16", "fp16")
-            },
+            signatures=_signatures("x", "partials", "x_v", "x_n"),
             options={"num_warps": WARPS},
         ),
         Kernel(
             repeat_row_kernel,
             passes=("backward",),
-            signatures={
-                t: {"row": "*fp32", "out": f"*{t}", "row_v": "i64", "row_d": 1, **_SIZES}
-                for t in ("fp32", "bf16", "fp16")
-            },
+            signatures=_signatures("out", "row", "row_v"),
             options={"num_warps": WARPS},
         ),
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -38,6 +39,10 @@ def bench(
     baseline: Annotated[
         str, typer.Option(help="The strategy that the others are compared with. Default: the layer's reference.")
     ] = "",
+    dims: Annotated[
+        list[str] | None, typer.Option("--dims", help="Only these sizes, such as N=7,D=13; repeatable.")
+    ] = None,
+    passed: Annotated[list[str] | None, typer.Option("--pass", help="Only this pass; repeatable.")] = None,
     launches: Annotated[int | None, typer.Option(help="Fresh processes per group. Default: the profile's.")] = None,
     more: From = None,
     out: Out = None,
@@ -60,6 +65,7 @@ def bench(
     chosen = (tuple(layer or ()), tuple(strategy or ()), tuple(device or ()), tuple(dtype or ()), tuple(threads or ()))
     scope = Scope({"quick": "quick", "default": "standard", "full": "full"}[profile.value])
     wanted = Wanted(profile.value, *chosen, baseline, launches, seed, allocator, scope)
+    wanted = dataclasses.replace(wanted, dims=tuple(dims or ()), passes=tuple(passed or ()))
     where: list[Path] = [out] if out else []
 
     def label(environment: dict[str, Any], profile: str) -> Path:
@@ -89,15 +95,13 @@ def _report(folder: Path, as_json: bool) -> int:
     """Tables, plots, and the verdicts on the terminal; the number of measured cases."""
     from harness.analyse import frames
     from harness.records.store import StoreError, read
-    from harness.report import interchange, plots, tables
+    from harness.report import everything, tables
 
     run = read(folder)
     for warning in run.warnings:
         typer.echo(f"layerbench: {warning}", err=True)
     try:
-        tables.write_all(run, folder / "tables")
-        plots.write_all(run, folder / "plots")
-        interchange.write(run, folder)
+        everything.write_all(run, folder)
     except OSError as error:
         raise StoreError(f"cannot write to {folder}: {error.strerror}") from None
     timing = frames.timing(run)

@@ -164,7 +164,8 @@ def refuse_what_has_changed(run: Run, described: Described, asked: Wanted) -> No
     for field in dataclasses.fields(Wanted):
         value = getattr(asked, field.name)
         if value != getattr(Wanted(), field.name) and value != getattr(before, field.name):
-            option = field.name if field.name in ("threads", "launches") else field.name.rstrip("s")
+            options = {"threads": "threads", "launches": "launches", "dims": "dims", "passes": "pass"}
+            option = options.get(field.name, field.name.rstrip("s"))
             raise UsageError(f"--resume goes on as the run began: leave out --{option}, or start a new run")
     changed = _differences(header["digests"], described.digests)
     if changed:

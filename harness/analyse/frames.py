@@ -22,6 +22,8 @@ CASE = [*GROUP, "pass", "strategy"]
 LAYER_ITSELF = "(the layer itself)"
 """In the gate's frame, instead of a strategy, where a layer does not load."""
 
+NOT_MEASURED = "the run ended before it was measured"
+
 NOISY_SHARE = 0.25
 """A case is noisy when more than this share of its samples was preempted or lost the processor."""
 
@@ -260,7 +262,7 @@ def _status(run: Run, key: tuple[Any, ...], passed: str, strategy: str, measured
         mine = [r for r in mine if r["stage"] == "time"]
     if mine:
         return mine[-1]["status"], mine[-1]["reason"]
-    return ("ok", "") if measured else ("skipped", "the run ended before it was measured")
+    return ("ok", "") if measured else ("skipped", NOT_MEASURED)
 
 
 def _frame(run: Run, kind: str) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 import sys
 
-from harness.cli import checking, measuring, proving  # noqa: F401 - they add their commands
+from harness.cli import checking, measuring, proving, publishing  # noqa: F401 - they add their commands
 from harness.cli.app import app
 
 

@@ -16,6 +16,7 @@ from harness.analyse import gate as found
 from harness.analyse.statistics import FEWEST_LAUNCHES
 from harness.records.store import Run
 from harness.report import meter
+from harness.report.escaping import spreadsheet
 
 
 def write_all(run: Run, folder: Path) -> list[Path]:
@@ -50,7 +51,7 @@ def _without_curves(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _write(stem: Path, frame: pd.DataFrame, shown: pd.DataFrame) -> list[Path]:
     csv, markdown = stem.with_suffix(".csv"), stem.with_suffix(".md")
-    frame.to_csv(csv, index=False, lineterminator="\n")
+    frame.map(spreadsheet).to_csv(csv, index=False, lineterminator="\n")
     text = shown.map(_cell).to_markdown(index=False, disable_numparse=True)
     markdown.write_text(text + "\n", encoding="utf-8")
     return [csv, markdown]

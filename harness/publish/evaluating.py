@@ -30,6 +30,7 @@ class Case:
     why: str = ""
     log_ratios: tuple[float, ...] = ()
     digest: str = ""
+    strategy: str = ""
 
 
 @dataclass(frozen=True)
@@ -247,6 +248,8 @@ def _bits(claim: Claim, measured: Measured) -> list[Case]:
         verdict = "not_testable" if count < 2 else "held" if n == 1 else "failed"
         why = f"{name}" if n == 1 else f"{name}: {n} different answers in {count} launches"
         cases.append(
-            Case(group, passed, float(n), float(n), float(n), count, verdict, why, digest=digests[0] if n == 1 else "")
+            Case(
+                group, passed, float(n), float(n), float(n), count, verdict, why, (), digests[0] if n == 1 else "", name
+            )
         )
     return cases

@@ -63,9 +63,7 @@ def parts(claims: Sequence[Claim], run: Run) -> list[Part]:
             if claim.kind == "memory" and passed != measured.header["passes"][0]:
                 continue
             key = (group.layer, group.device, group.dtype, group.threads)
-            names = (claim.strategy, claim.against) if claim.strategy and claim.kind in ("ratio", "memory") else ()
-            names = (claim.strategy,) if claim.kind == "bits" and claim.strategy else names
-            one = Part(*key, (group.dims,), (passed,), names or _all(run, claim.layer), "quick", (claim.id,))
+            one = Part(*key, (group.dims,), (passed,), _needed(claim, run), "quick", (claim.id,))
             found[key] = _joined(found[key], one) if key in found else one
     for claim in of_gates:
         _add_gate(found, claim, run)
@@ -73,11 +71,16 @@ def parts(claims: Sequence[Claim], run: Run) -> list[Part]:
     return sorted(costed, key=lambda p: p.minutes)
 
 
+def _needed(claim: Claim, run: Run) -> tuple[str, ...]:
+    if claim.kind in ("ratio", "memory"):
+        return (claim.strategy, claim.against)
+    return (claim.strategy,) if claim.strategy and claim.kind != "winner" else _all(run, claim.layer)
+
+
 def _all(run: Run, layer: str) -> tuple[str, ...]:
     wanted = run.of("run")[0]["wanted"]["strategies"]
-    return tuple(
-        dict.fromkeys(r["strategy"] for r in run.of("strategy") if r["layer"] == layer and r["strategy"] in wanted)
-    )
+    mine = (r["strategy"] for r in run.of("strategy") if r["layer"] == layer)
+    return tuple(dict.fromkeys(name for name in mine if name in wanted))
 
 
 def _joined(one: Part, other: Part) -> Part:
@@ -93,10 +96,9 @@ def _joined(one: Part, other: Part) -> Part:
 
 def _add_gate(found: dict[tuple[str, str, str, int], Part], claim: Claim, run: Run) -> None:
     """A claim that the gate settles goes with a part of its layer, or becomes a part that measures nothing."""
-    names = (claim.strategy,) if claim.strategy else _all(run, claim.layer)
     same = [k for k in found if k[:2] == (claim.layer, claim.device)]
     key = same[0] if same else (claim.layer, claim.device, claim.dtype or DTYPES[1], 1)
-    one = Part(*key, (), (), names, "standard", (claim.id,))
+    one = Part(*key, (), (), _needed(claim, run), "standard", (claim.id,))
     found[key] = _joined(found[key], one) if key in found else one
 
 

@@ -125,12 +125,15 @@ def pack(folder: Path, made: Manifest, target: Path) -> None:
     """
     top = f"layerbench-{made.bundle}"
     try:
-        with target.open("wb") as raw, gzip.GzipFile("", "wb", 9, raw, mtime=0) as stream:
-            with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-                for name in sorted([*(f.path for f in made.files), FILE, SUMS]):
-                    data = (folder / name).read_bytes()
-                    entry = tarfile.TarInfo(f"{top}/{name}")
-                    entry.size, entry.mode, entry.mtime = len(data), 0o644, 0
-                    archive.addfile(entry, io.BytesIO(data))
+        with (
+            target.open("wb") as raw,
+            gzip.GzipFile("", "wb", 9, raw, mtime=0) as stream,
+            tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as archive,
+        ):
+            for name in sorted([*(f.path for f in made.files), FILE, SUMS]):
+                data = (folder / name).read_bytes()
+                entry = tarfile.TarInfo(f"{top}/{name}")
+                entry.size, entry.mode, entry.mtime = len(data), 0o644, 0
+                archive.addfile(entry, io.BytesIO(data))
     except (OSError, ValueError) as error:
         raise BundleError(f"cannot write {target}: {getattr(error, 'strerror', None) or error}") from None

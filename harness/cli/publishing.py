@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from harness.cli.app import FAILED, app, clear_errors, fail
-from harness.cli.options import Json
+from harness.cli.app import FAILED, app, as_rows, clear_errors, fail, how_to_resume, sources
+from harness.cli.options import From, Json, Timeout
+from harness.report.escaping import terminal
 
 MARKS = {"held": "✓", "failed": "✗", "error": "✗", "inconclusive": "?", "not_testable": "–"}
 Bundle = Annotated[Path, typer.Argument(help="The folder of a sealed run, or its .tar.gz.")]
@@ -27,7 +29,7 @@ def seal(
     as_json: Json = False,
 ) -> None:
     """Close a run as a bundle that others can check and run again: derived files, statements, digests of all."""
-    from harness.publish import sealing
+    from harness.publish import seal as sealing
 
     with clear_errors():
         made, found = sealing.seal(run, claims, author or ())
@@ -53,7 +55,8 @@ def claims(
 ) -> None:
     """Draft a few of the strongest claims from the results of a run, marked as written after the fact."""
     from harness.publish import claims as claiming
-    from harness.publish import drafting, sealing
+    from harness.publish import drafting
+    from harness.publish import seal as sealing
     from harness.publish.evidence import read_run
 
     with clear_errors():
@@ -84,7 +87,7 @@ def check(
 
     Exit code 1 if anything is not as it was sealed, or does not follow from the records.
     """
-    from harness.publish import checking
+    from harness.publish import check as checking
     from harness.publish.opening import opened
 
     with clear_errors(), opened(bundle) as folder:
@@ -93,9 +96,106 @@ def check(
         typer.echo(json.dumps([dataclasses.asdict(f) for f in found], indent=2, ensure_ascii=False))
     else:
         for f in found:
-            typer.echo(f"{MARKS[f.verdict]} {f.what}: {f.detail}")
+            typer.echo(terminal(f"{MARKS[f.verdict]} {f.what}: {f.detail}"))
     failed = sum(f.verdict == "failed" for f in found)
     if failed:
         raise fail(
             f"{failed} findings: this bundle is not what was sealed, or does not follow from its records", FAILED
         )
+
+
+@app.command(epilog="Example: layerbench reproduce results/amd-epyc-2-cores/2026-11-23-default --budget 10")
+def reproduce(
+    bundle: Bundle,
+    claim: Annotated[list[str] | None, typer.Option("--claim", "--claims", help="Only this one; repeatable.")] = None,
+    budget: Annotated[float | None, typer.Option(help="Minutes that all of it may take.", min=0.1)] = None,
+    more: From = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Where the answer goes. Default: reproductions/ in or beside it.")
+    ] = None,
+    timeout: Timeout = 180,
+    as_json: Json = False,
+) -> None:
+    """Run again what the claims of a bundle need, with the code at hand, and say which of them hold.
+
+    Exit code 0 if all hold, 1 if any failed, 3 if that cannot be told of some, 4 if nothing could be run.
+    """
+    from harness.publish import pages
+    from harness.publish import reproduce as reproducing
+    from harness.publish.evidence import read_run
+    from harness.publish.opening import opened
+
+    with how_to_resume([], None), clear_errors(), opened(bundle) as folder:
+        beside = out or (bundle if bundle.is_dir() else bundle.parent) / "reproductions"
+        work = _free_work(beside)
+        ours = sources(more)
+        seed = read_run(folder).of("run")[0]["wanted"].get("seed", 0)
+        here = reproducing.look_around(ours, timeout)
+        found = reproducing.reproduce(
+            folder, claim or (), here, reproducing.runner(ours, seed, timeout), work,
+            None if budget is None else 60 * budget, lambda text: typer.echo(terminal(text), err=True),
+        )  # fmt: skip
+        data, page = pages.write(found, beside)
+    if as_json:
+        typer.echo(json.dumps(reproducing.as_fields(found), indent=2, ensure_ascii=False))
+    else:
+        typer.echo(f"tier {found.tier.number}: {found.tier.asked}")
+        for line in (*found.tier.why, *(f"differs: {f.name}" for f in found.facts if not f.same and f.matters)):
+            typer.echo(f"  {terminal(line)}")
+        for line in pages.lines(found):
+            typer.echo(line)
+        typer.echo(f"{page}\n{data}")
+    if found.changed:
+        names = terminal(", ".join(found.changed))
+        typer.echo(f"layerbench: !! the source here is not the bundle's: {names}", err=True)
+    if found.exit_code:
+        raise typer.Exit(found.exit_code)
+
+
+def _free_work(beside: Path) -> Path:
+    """A new folder for the runs of a reproduction; its name is the reproduction's."""
+    if beside.is_symlink():
+        raise fail(f"{beside} is a link: give --out FOLDER")
+    stem = time.strftime("%Y-%m-%dT%H-%M-%SZ", time.gmtime())
+    for number in range(1, 1000):
+        work = beside / (stem if number == 1 else f"{stem}-{number}")
+        try:
+            work.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise fail(f"cannot write to {beside}: {error.strerror}; give --out FOLDER") from None
+        return work
+    raise fail(f"{beside} is full")
+
+
+@app.command("diff", epilog="Example: layerbench diff results/before results/after")
+def diff(
+    first: Bundle,
+    second: Annotated[Path, typer.Argument(help="Another one.")],
+    as_json: Json = False,
+) -> None:
+    """Say what differs between two bundles: environment, code, claims, results."""
+    from harness.publish.difference import difference
+    from harness.publish.opening import opened
+    from harness.report import meter
+
+    with clear_errors(), opened(first) as one, opened(second) as other:
+        found = difference(one, other)
+    rows = found.results.rows
+    if as_json:
+        answer = {
+            "environment": [dataclasses.asdict(f) for f in found.environment], "code": found.code,
+            "claims": found.claims, "notes": found.results.notes, "results": as_rows(rows),
+        }  # fmt: skip
+        typer.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+        return
+    facts = [
+        f"{f.name}: {f.published} → {f.here}" + (f" ({f.matters})" if f.matters else "") for f in found.environment
+    ]
+    for title, lines in (("environment", facts), ("code", found.code), ("claims", found.claims)):
+        typer.echo(f"{title}: {'no difference' if not lines else ''}".strip())
+        for line in lines:
+            typer.echo(f"  {terminal(line)}")
+    typer.echo("results:")
+    typer.echo(meter.comparison(rows).map(terminal).to_markdown(index=False, disable_numparse=True))

@@ -50,7 +50,7 @@ class Part:
         )  # fmt: skip
 
 
-def parts(claims: Sequence[Claim], run: Run) -> list[Part]:
+def parts(claims: Sequence[Claim], run: Run, launches: int = FEWEST_LAUNCHES) -> list[Part]:
     """What must be run for claims about a run, the cheapest first."""
     measured = Measured(run)
     found: dict[tuple[str, str, str, int], Part] = {}
@@ -67,7 +67,8 @@ def parts(claims: Sequence[Claim], run: Run) -> list[Part]:
             found[key] = _joined(found[key], one) if key in found else one
     for claim in of_gates:
         _add_gate(found, claim, run)
-    costed = [dataclasses.replace(p, minutes=_minutes(p, run)) for p in found.values()]
+    sized = [dataclasses.replace(p, launches=launches) for p in found.values()]
+    costed = [dataclasses.replace(p, minutes=_minutes(p, run)) for p in sized]
     return sorted(costed, key=lambda p: p.minutes)
 
 

@@ -38,28 +38,22 @@ def seal(folder: Path, declared: Path | None = None, authors: Sequence[str] = ()
             holds what cannot be sealed. Nothing has been written then but derived files.
     """
     run = read_run(folder)
-    refuse_unfinished(run)
-    declared = declared or (folder / CLAIMS if (folder / CLAIMS).exists() else None)
-    found = claiming.read_toml(declared) if declared else draft(run)
-    if not found:
-        raise BundleError("no claim holds on this run, so none can be drafted: write some to a file and give --claims")
-    refuse_gate_failures(run, found)
-    claims = with_results(run, found)
-    odd = [c.id for c in claims if c.verdict == "not_testable"]
-    if odd:
-        raise BundleError(f"claim {odd[0]}: the run holds nothing that it could be held against")
     with foreign("the records"):
+        refuse_unfinished(run)
+        declared = declared or (folder / CLAIMS if (folder / CLAIMS).exists() else None)
+        found = claiming.read_toml(declared) if declared else draft(run)
+        if not found:
+            raise BundleError("no claim holds on this run with room to spare: write some to a file and give --claims")
+        refuse_gate_failures(run, found)
+        claims = with_results(run, found)
+        odd = [c.id for c in claims if c.verdict == "not_testable"]
+        if odd:
+            raise BundleError(f"claim {odd[0]}: the run holds nothing that it could be held against")
         written = [p.relative_to(folder).as_posix() for p in everything.write_all(run, folder)]
-    stale = [n for n in files_of(folder) if n.split("/")[0] in DERIVED and n not in written]
-    if stale:
-        raise BundleError(f"{stale[0]} is not written by the report: remove it, then seal again")
-    version = manifest.packages()["layerbench"] or "unknown"
-    texts = {
-        **statements.of_evidence(run),
-        claiming.FILE: statements.of_claims(claims),
-        "README.md": statements.readme(run, claims),
-        "CITATION.cff": statements.citation(run, version, authors or ("The authors of this run",)),
-    }
+        stale = [n for n in files_of(folder) if n.split("/")[0] in DERIVED and n not in written]
+        if stale:
+            raise BundleError(f"{stale[0]} is not written by the report: remove it, then seal again")
+        texts = _texts(run, claims, authors)
     try:
         for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8")
@@ -68,6 +62,16 @@ def seal(folder: Path, declared: Path | None = None, authors: Sequence[str] = ()
     except OSError as error:
         raise BundleError(f"cannot write to {folder}: {error.strerror}") from None
     return made, claims
+
+
+def _texts(run: Run, claims: Sequence[Claim], authors: Sequence[str]) -> dict[str, str]:
+    version = manifest.packages()["layerbench"] or "unknown"
+    return {
+        **statements.of_evidence(run),
+        claiming.FILE: statements.of_claims(claims),
+        "README.md": statements.readme(run, claims),
+        "CITATION.cff": statements.citation(run, version, authors or ("The authors of this run",)),
+    }
 
 
 def with_results(run: Run, claims: Sequence[Claim]) -> list[Claim]:

@@ -26,6 +26,7 @@ from harness.publish.merging import merged
 from harness.publish.opening import BundleError
 from harness.publish.parts import Part, parts
 from harness.publish.verdicts import Verdict, judge
+from harness.records.environment import machine_digest
 from harness.records.store import Record, Run, read
 from harness.run import opening
 from harness.run.bench import Settings, execute
@@ -41,11 +42,12 @@ Runner = Callable[[Part, Path, float | None], Run]
 
 @dataclass(frozen=True)
 class Here:
-    """This machine and the code at hand."""
+    """This machine and the code at hand; ``machine`` gives the digest of its id with a salt."""
 
     environment: Record
     digests: dict[str, str]
     cores: int
+    machine: Callable[[str], str | None] = machine_digest
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def reproduce(
     claims = chosen(claiming.read(folder), ids)
     with foreign("the evidence"):
         published = Measured(published_run)
-        due = tier(published_run, here.environment, here.digests)
+        due = tier(published_run, here.environment, here.digests, here.machine)
         facts = compare(published_run.of("environment")[0], here.environment)
     changed = changed_sources(published_run.of("run")[0].get("digests", {}), here.digests)
     changed = [name for name in changed if _concerns(name, claims)]
@@ -179,7 +181,7 @@ def _look(
             why = f"left out: needs about {part.minutes:.1f} min, and the budget has {max(0.0, spare) / 60:.1f} left"
             say(f"{where}: {why}")
             if first:
-                evidence.reasons |= {c: ("not_testable", why) for c in part.claims}
+                evidence.reasons |= dict.fromkeys(part.claims, ("not_testable", why))
             continue
         say(f"{where}: {len(part.dims)} sizes, {len(part.passes)} passes, about {part.minutes:.1f} min")
         try:

@@ -87,7 +87,11 @@ def bench(
 @app.command(epilog="Example: layerbench report results/amd-epyc-2-cores/2026-11-22-default")
 def report(run: Annotated[Path, typer.Argument(help="The folder of a run.")], as_json: Json = False) -> None:
     """Make the tables and plots of a run again, from its records alone."""
+    from harness.publish.evidence import refuse_odd
+    from harness.records.store import read
+
     with clear_errors():
+        refuse_odd(read(run))  # it may be a stranger's: names in it become names of files
         _report(run, as_json)
 
 

@@ -22,7 +22,7 @@ from harness.records.schema import DEVICES, DTYPES, KINDS, PASSES, Group
 from harness.records.store import FILE, Record, Run, read
 from harness.report.escaping import terminal
 
-MOST_RECORD_BYTES = 256 * 2**20
+MOST_RECORD_BYTES = 128 * 2**20
 MOST = {"groups": 1_000, "strategies": 500, "layers": 200}
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}", re.ASCII)
 DIMS = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,31}=[0-9]{1,12}(,[A-Za-z_][A-Za-z0-9_]{0,31}=[0-9]{1,12}){0,15}", re.ASCII)
@@ -42,13 +42,23 @@ def read_run(folder: Path) -> Run:
         run = read(folder)
         if run.warnings:
             raise BundleError(f"{run.warnings[0]}: the evidence is not whole")
+    refuse_odd(run)
+    return run
+
+
+def refuse_odd(run: Run) -> None:
+    """Hold a run that has been read against the schema.
+
+    Raises:
+        BundleError: a field is not what it must be.
+    """
+    with foreign("the records"):
         for kind, records in run.records.items():
             for record in records:
                 problem = _problem(str(kind), record)
                 if problem:
                     raise BundleError(f"{FILE}: a {terminal(kind)} record: {terminal(problem)}")
         _check_header(run)
-    return run
 
 
 @contextmanager
@@ -160,5 +170,8 @@ def _check_header(run: Run) -> None:
         raise BundleError(f"{FILE}: the run record: its passes are not known")
     if not set(header.get("devices", ())) <= set(DEVICES):
         raise BundleError(f"{FILE}: the run record: its devices are not known")
+    seed = header["wanted"].get("seed", 0)
+    if not _is(seed, int) or not 0 <= seed < 2**63:
+        raise BundleError(f"{FILE}: the run record: its seed is no seed")
     if not 1 <= int(header.get("looks", 1)) <= 100:
         raise BundleError(f"{FILE}: the run record: looks is not a number of looks")

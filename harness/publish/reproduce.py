@@ -27,6 +27,7 @@ from harness.publish.opening import BundleError
 from harness.publish.parts import Part, parts
 from harness.publish.verdicts import Verdict, judge
 from harness.records.environment import machine_digest
+from harness.records.schema import dims_of
 from harness.records.store import Record, Run, read
 from harness.run import opening
 from harness.run.bench import Settings, execute
@@ -42,12 +43,18 @@ Runner = Callable[[Part, Path, float | None], Run]
 
 @dataclass(frozen=True)
 class Here:
-    """This machine and the code at hand; ``machine`` gives the digest of its id with a salt."""
+    """This machine and the code at hand.
+
+    Attributes:
+        machine: gives the digest of its id with a salt.
+        largest: by layer and dim, the largest size that the layer states; a bundle may not ask for more.
+    """
 
     environment: Record
     digests: dict[str, str]
     cores: int
     machine: Callable[[str], str | None] = machine_digest
+    largest: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -110,7 +117,7 @@ def reproduce(
         facts = compare(published_run.of("environment")[0], here.environment)
     changed = changed_sources(published_run.of("run")[0].get("digests", {}), here.digests)
     changed = [name for name in changed if _concerns(name, claims)]
-    evidence = _Evidence(reasons=untestable(claims, here))
+    evidence = _Evidence(reasons=untestable(claims, here, published))
     verdicts: list[Verdict] = []
     open_claims = [c for c in claims if c.id not in evidence.reasons]
     for look, launches in enumerate(LAUNCHES):
@@ -154,7 +161,7 @@ def _concerns(name: str, claims: Sequence[Claim]) -> bool:
     )
 
 
-def untestable(claims: Sequence[Claim], here: Here) -> dict[str, tuple[str, str]]:
+def untestable(claims: Sequence[Claim], here: Here, published: Measured) -> dict[str, tuple[str, str]]:
     """Verdict and reason of claims that this machine or this code cannot be asked about, by id."""
     found: dict[str, str] = {}
     for c in claims:
@@ -166,7 +173,15 @@ def untestable(claims: Sequence[Claim], here: Here) -> dict[str, tuple[str, str]
             found[c.id] = "no CUDA device is available here"
         elif c.device == "cpu" and c.threads > here.cores:
             found[c.id] = f"needs {c.threads} cores, and there are {here.cores} here"
+        else:
+            large = [g.dims for g, _ in published.groups(c) if _too_large(g.dims, here.largest.get(c.layer))]
+            if large:
+                found[c.id] = f"{large[0]} is larger than any size that the layer states here"
     return {name: ("not_testable", why) for name, why in found.items()}
+
+
+def _too_large(dims: str, largest: dict[str, int] | None) -> bool:
+    return bool(largest) and any(size > (largest or {}).get(name, 0) for name, size in dims_of(dims).items())
 
 
 def _look(
@@ -208,7 +223,13 @@ def look_around(sources: tuple[str, ...], timeout: float) -> Here:
     """This machine and the code at hand, as a worker sees them."""
     with tempfile.TemporaryDirectory(prefix="layerbench-") as scratch, Reporter() as reporter:
         described = opening.describe(sources, Path(scratch), timeout, reporter)
-    return Here(described.environment, described.digests, psutil.cpu_count(logical=False) or 1)
+    largest: dict[str, dict[str, int]] = {}
+    for layer in described.layers:
+        own = largest.setdefault(layer.layer, {})
+        for dims in (d for profiles in layer.sizes.values() for sizes in profiles.values() for d in sizes):
+            own |= {name: max(size, own.get(name, 0)) for name, size in dims_of(dims).items()}
+    cores = psutil.cpu_count(logical=False) or 1
+    return Here(described.environment, described.digests, cores, largest=largest)
 
 
 def runner(sources: tuple[str, ...], seed: int, timeout: float) -> Runner:

@@ -18,6 +18,7 @@ from harness.publish.evidence import foreign, read_run
 from harness.publish.opening import BundleError, Limits, files_of, opened, safe_name
 from harness.records.store import StoreError
 from harness.report import tables
+from tests.conftest import Cli
 from tests.publish.bundles import run
 
 
@@ -274,6 +275,16 @@ def test_no_claim_does_harm(tmp_path: Path, found: object, known: dict[str, obje
         (tmp_path / FILE).write_text(json.dumps(value))
         for read in (claiming.read, manifest.read):
             assert len(_said(lambda read=read: read(tmp_path)).splitlines()) <= 1  # type: ignore[misc]
+
+
+def test_the_report_of_a_strangers_run_writes_nothing_elsewhere(cli: Cli, tmp_path: Path, lines: list[bytes]) -> None:
+    folder = tmp_path / "a" / "run"
+    folder.mkdir(parents=True)
+    (folder / "records.jsonl").write_bytes(b"\n".join(lines).replace(b'"wave"', b'"../../wave"') + b"\n")
+    done = cli("report", folder)
+    assert done.returncode == 2
+    assert "layer is" in done.stderr or "a group is" in done.stderr
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["a", "records.jsonl", "run"]
 
 
 def test_json_that_nests_deeply_is_refused(tmp_path: Path) -> None:

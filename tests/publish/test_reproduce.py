@@ -156,6 +156,7 @@ def test_a_run_that_does_not_know_its_machine_asks_for_less(tmp_path: Path) -> N
             "no wave/fast: give its package",
         ),
         (RATIO, dataclasses.replace(HERE, digests={}), "no wave:"),
+        (RATIO, dataclasses.replace(HERE, largest={"wave": {"N": 32, "D": 8}}), "N=64,D=8 is larger than any size"),
     ],
 )
 def test_what_cannot_be_asked_here_is_not_testable_and_nothing_runs(

@@ -69,7 +69,7 @@ def test_harness_names_no_layer_and_no_strategy() -> None:
 @pytest.mark.parametrize(
     "module", ["harness", "harness.cli", "harness.report.plots", "harness.report.tables", "harness.report.everything",
                "harness.report.answer", "harness.analyse.choose", "harness.analyse.frames",
-               "harness.run.bench", "harness.records.environment"],
+               "harness.run.bench", "harness.records.environment", "harness.publish.reproduce", "harness.cli.publishing"],
 )  # fmt: skip
 def test_light_modules_load_no_torch(module: str) -> None:
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"

@@ -31,6 +31,8 @@ DISPATCH_BOUND = 1.2
 LAYER_ITSELF = "(the layer itself)"
 """In the gate's frame, instead of a strategy, where a layer does not load."""
 
+NOT_MEASURED = "the run ended before it was measured"
+
 
 def rows_of(frame: pd.DataFrame) -> Iterator[SimpleNamespace]:
     """Rows with columns as attributes; ``pass`` is spelled ``passed``."""
@@ -170,7 +172,7 @@ def _status(run: Run, key: tuple[Any, ...], passed: str, strategy: str, measured
         mine = [r for r in mine if r["stage"] == "time"]
     if mine:
         return mine[-1]["status"], mine[-1]["reason"]
-    return ("ok", "") if measured else ("skipped", "the run ended before it was measured")
+    return ("ok", "") if measured else ("skipped", NOT_MEASURED)
 
 
 def _frame(run: Run, kind: str) -> pd.DataFrame:

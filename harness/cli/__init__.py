@@ -2,7 +2,7 @@
 
 import sys
 
-from harness.cli import checking, compiling, deciding, measuring, proving  # noqa: F401 - they add their commands
+from harness.cli import checking, compiling, deciding, measuring, proving, publishing  # noqa: F401 - they add commands
 from harness.cli.app import app
 
 

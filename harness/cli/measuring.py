@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -38,6 +39,10 @@ def bench(
     baseline: Annotated[
         str, typer.Option(help="The strategy that the others are compared with. Default: the layer's reference.")
     ] = "",
+    dims: Annotated[
+        list[str] | None, typer.Option("--dims", help="Only these sizes, such as N=7,D=13; repeatable.")
+    ] = None,
+    passed: Annotated[list[str] | None, typer.Option("--pass", help="Only this pass; repeatable.")] = None,
     launches: Annotated[int | None, typer.Option(help="Fresh processes per group. Default: the profile's.")] = None,
     more: From = None,
     out: Out = None,
@@ -60,6 +65,7 @@ def bench(
     chosen = (tuple(layer or ()), tuple(strategy or ()), tuple(device or ()), tuple(dtype or ()), tuple(threads or ()))
     scope = Scope({"quick": "quick", "default": "standard", "full": "full"}[profile.value])
     wanted = Wanted(profile.value, *chosen, baseline, launches, seed, allocator, scope)
+    wanted = dataclasses.replace(wanted, dims=tuple(dims or ()), passes=tuple(passed or ()))
     where: list[Path] = [out] if out else []
 
     def label(environment: dict[str, Any], profile: str) -> Path:
@@ -81,7 +87,11 @@ def bench(
 @app.command(epilog="Example: layerbench report results/amd-epyc-2-cores/2026-11-22-default")
 def report(run: Annotated[Path, typer.Argument(help="The folder of a run.")], as_json: Json = False) -> None:
     """Make the page, tables and plots of a run again, from its records alone."""
+    from harness.publish.evidence import refuse_odd
+    from harness.records.store import read
+
     with clear_errors():
+        refuse_odd(read(run))  # it may be a stranger's: names in it become names of files
         _report(run, as_json)
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from harness.report.escaping import spreadsheet
+
 LONG = 40
 """A LaTeX table of more rows than these may break across pages."""
 
@@ -21,7 +23,7 @@ SIGNS = {
 def write(stem: Path, frame: pd.DataFrame, shown: pd.DataFrame) -> list[Path]:
     """Write ``frame`` as CSV, ``shown`` as Markdown and as LaTeX; returns the paths."""
     csv, markdown, tex = (stem.with_name(stem.name + end) for end in (".csv", ".md", ".tex"))
-    frame.to_csv(csv, index=False, lineterminator="\n")
+    frame.map(spreadsheet).to_csv(csv, index=False, lineterminator="\n")
     text = shown.map(_cell).to_markdown(index=False, disable_numparse=True)
     markdown.write_text(text + "\n", encoding="utf-8")
     tex.write_text(latex(shown), encoding="utf-8")

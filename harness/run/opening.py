@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 
 import harness
+from harness.records.environment import machine_digest
 from harness.records.schema import SCHEMA, CaseStatus, CellEnd, Group, LayerFacts, StrategyFacts
 from harness.records.store import FILE, Journal, Record, Run, StoreError, read
 from harness.run.conductor import ALLOCATOR, Conductor
@@ -113,10 +114,12 @@ def plan(wanted: Wanted, described: Described, sources: tuple[str, ...]) -> Plan
 def write_header(journal: Journal, planned: Plan, described: Described, measure: bool, attempt: int) -> None:
     """Everything that is known before the run, closed as a cell of its own."""
     chosen = set(planned.wanted.layers)
+    started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     header = {
         "kind": "run",
         "schema": SCHEMA,
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "started": started,
+        "machine": machine_digest(started),
         "sources": [Path(s).name for s in planned.sources],
         "wanted": dataclasses.asdict(planned.wanted),
         "baselines": planned.baselines,
@@ -164,7 +167,8 @@ def refuse_what_has_changed(run: Run, described: Described, asked: Wanted) -> No
     for field in dataclasses.fields(Wanted):
         value = getattr(asked, field.name)
         if value != getattr(Wanted(), field.name) and value != getattr(before, field.name):
-            option = field.name if field.name in ("threads", "launches") else field.name.rstrip("s")
+            options = {"threads": "threads", "launches": "launches", "dims": "dims", "passes": "pass"}
+            option = options.get(field.name, field.name.rstrip("s"))
             raise UsageError(f"--resume goes on as the run began: leave out --{option}, or start a new run")
     changed = _differences(header["digests"], described.digests)
     if changed:

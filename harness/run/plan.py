@@ -14,13 +14,16 @@ from harness.records.schema import (
     CHECKS,
     DEVICES,
     DTYPES,
+    PASSES,
     CaseStatus,
     Group,
     LayerFacts,
     Status,
     StrategyFacts,
+    dims_of,
 )
 from harness.run.jobs import Cell, Job, Kind
+from harness.run.narrowing import dim_names, with_dims, with_passes
 from harness.run.wanted import PROFILES, Machine, Profile, UsageError, Wanted
 
 Failures = frozenset[tuple[str, str]]
@@ -191,7 +194,7 @@ def make_plan(
         UsageError: an unknown layer, strategy, device or dtype, no CUDA where it is asked for, or no size for it.
     """
     wanted = _checked(wanted, layers, strategies, machine)
-    profile = PROFILES[wanted.profile]
+    profile = with_passes(PROFILES[wanted.profile], wanted)
     chosen = [layer for layer in layers if layer.layer in wanted.layers]
     groups = _groups(wanted, profile, chosen, machine)
     baselines = {layer.layer: wanted.baseline or layer.reference for layer in chosen}
@@ -244,6 +247,8 @@ def _checked(
     names = [layer.layer for layer in layers]
     valid("layer", wanted.layers, names)
     chosen = wanted.layers or tuple(names)
+    if wanted.dims:
+        wanted, chosen = with_dims(wanted, [layer for layer in layers if layer.layer in chosen])
     ways = list(dict.fromkeys(s.strategy for s in strategies if s.layer in chosen))
     valid("strategy", wanted.strategies, ways)
     valid("baseline", (wanted.baseline,) if wanted.baseline else (), ways)
@@ -255,6 +260,7 @@ def _checked(
     valid("device", wanted.devices, DEVICES)
     valid("dtype", (*wanted.dtypes, *wanted.scope.dtypes), DTYPES)
     valid("check", wanted.scope.checks, CHECKS)
+    valid("pass", wanted.passes, PASSES)
     if "cuda" in wanted.devices and not machine.cuda:
         raise UsageError(
             "no CUDA device is available to this torch: use --device cpu, or install a CUDA build of torch"
@@ -279,7 +285,8 @@ def _groups(wanted: Wanted, profile: Profile, layers: Sequence[LayerFacts], mach
     ranked: list[tuple[int, Group]] = []
     for device in wanted.devices:
         for layer in layers:
-            sizes = layer.sizes.get(device, {}).get(wanted.profile, [])
+            own = [d for d in wanted.dims if tuple(dims_of(d)) == dim_names(layer)]
+            sizes = own or layer.sizes.get(device, {}).get(wanted.profile, [])
             if not sizes:
                 raise UsageError(
                     f"layer {layer.layer} states no {wanted.profile} sizes for {device}: add them to `sizes`"

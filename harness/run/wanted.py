@@ -58,7 +58,8 @@ class Wanted:
     """What the user asked for; an empty tuple means what the profile says, no baseline each layer's reference.
 
     ``allocator`` is ``fixed`` (glibc's thresholds pinned) or ``system`` (left to move). ``scope`` is how much the gate
-    checks; without ``measure`` there is nothing but the gate.
+    checks; without ``measure`` there is nothing but the gate. ``dims`` and ``passes`` are only these sizes and passes,
+    in the profile or not; a layer that no entry of ``dims`` names is left out.
     """
 
     profile: str = "default"
@@ -73,6 +74,8 @@ class Wanted:
     allocator: str = "fixed"
     scope: Scope = field(default_factory=Scope)
     measure: bool = True
+    dims: tuple[str, ...] = ()
+    passes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

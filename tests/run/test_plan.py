@@ -152,9 +152,32 @@ def test_a_job_travels_as_json() -> None:
         assert type(job).from_json(job.to_json()) == job
 
 
+def test_only_these_sizes_and_passes_in_the_profile_or_not() -> None:
+    plan = _plan(profile="quick", layers=("one",), dims=("N=99", "N=4"), passes=("step", "forward"), threads=(1,))
+    assert [g.dims for g in plan.groups] == ["N=99", "N=4"]
+    assert plan.profile.passes == ("forward", "step")
+
+
+def test_a_cuda_backward_brings_the_passes_that_it_is_derived_from() -> None:
+    plan = _plan(Machine(True, True, 2), devices=("cuda",), passes=("backward",))
+    assert plan.profile.passes == ("forward", "backward", "forward_backward")
+
+
+def test_sizes_choose_the_layers_that_have_them_and_take_the_order_of_their_names() -> None:
+    other = dataclasses.replace(LAYERS[1], sizes={"cpu": {"quick": ["A=1,B=2"]}})
+    plan = make_plan(Wanted(profile="quick", dims=("B=5,A=3",)), [LAYERS[0], other], STRATEGIES, MACHINE, ("x",))
+    assert {(g.layer, g.dims) for g in plan.groups} == {("two", "A=3,B=5")}
+    with pytest.raises(UsageError, match="none of them is a size of layer one"):
+        make_plan(Wanted(layers=("one", "two"), dims=("A=3,B=5",)), [LAYERS[0], other], STRATEGIES, MACHINE, ("x",))
+
+
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
+        ({"dims": ("N=4,M=2",)}, r"--dims N=4,M=2: name exactly a layer's dims"),
+        ({"dims": ("N",)}, "--dims N: name exactly"),
+        ({"dims": ("N=0",)}, "--dims N=0: name exactly"),
+        ({"passes": ("sideways",)}, "unknown pass 'sideways': choose from forward"),
         ({"layers": ("three",)}, "unknown layer 'three': choose from one, two"),
         ({"strategies": ("fast",)}, "unknown strategy 'fast': choose from autograd, compiled, triton"),
         ({"devices": ("tpu",)}, "unknown device 'tpu': choose from cpu, cuda"),

@@ -1,0 +1,49 @@
+"""Less than a profile, or other sizes: only some passes and sizes of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from harness.records.schema import PASSES, LayerFacts, dims_of, dims_text
+from harness.run.wanted import Profile, UsageError, Wanted
+
+
+def with_passes(profile: Profile, wanted: Wanted) -> Profile:
+    """The profile with only the passes that are wanted, and those that a CUDA backward is derived from."""
+    asked = set(wanted.passes or profile.passes)
+    if "backward" in asked and "cuda" in wanted.devices:
+        asked |= {"forward", "forward_backward"}
+    return dataclasses.replace(profile, passes=tuple(p for p in PASSES if p in asked))
+
+
+def with_dims(wanted: Wanted, layers: Sequence[LayerFacts]) -> tuple[Wanted, tuple[str, ...]]:
+    """Wanted sizes with their names in the layer's order, and the layers that they are of.
+
+    Raises:
+        UsageError: sizes that are of no layer, or a layer that was asked for by name and has none of them.
+    """
+    names = {layer.layer: dim_names(layer) for layer in layers}
+    found: dict[str, tuple[str, ...]] = {}
+    for text in wanted.dims:
+        try:
+            dims = dims_of(text)
+        except ValueError:
+            dims = {}
+        own = {layer: order for layer, order in names.items() if dims and set(order) == set(dims)}
+        if not own or min(dims.values()) < 1:
+            known = "; ".join(f"{layer}: {','.join(f'{n}=…' for n in order)}" for layer, order in names.items())
+            raise UsageError(f"--dims {text}: name exactly a layer's dims, each at least 1 ({known})")
+        for layer, order in own.items():
+            found[layer] = (*found.get(layer, ()), dims_text({n: dims[n] for n in order}))
+    for layer in wanted.layers:
+        if layer not in found:
+            raise UsageError(f"--dims: none of them is a size of layer {layer} ({', '.join(names[layer])})")
+    sizes = tuple(dict.fromkeys(size for mine in found.values() for size in mine))
+    return dataclasses.replace(wanted, dims=sizes), tuple(layer for layer in names if layer in found)
+
+
+def dim_names(layer: LayerFacts) -> tuple[str, ...]:
+    """Names of a layer's dims, in its order."""
+    sizes = next((s for profiles in layer.sizes.values() for s in profiles.values() if s), [])
+    return tuple(dims_of(sizes[0])) if sizes else ()

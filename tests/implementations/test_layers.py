@@ -11,7 +11,7 @@ from harness.layers.discover import load, scan
 from harness.layers.drawing import draw
 from harness.layers.gradients import build, vjp
 from harness.measure import memory
-from harness.measure.passes import calls
+from harness.measure.passes import ready
 from implementations import decay_attention
 
 ENTRIES = {(e.layer, e.strategy): e for e in scan(["implementations"])}
@@ -89,7 +89,7 @@ def test_decay_attention_keeps_a_tenth_of_the_bytes_by_hand() -> None:
     layer, dims = _layer("decay_attention"), {"B": 1, "H": 4, "T": 1024, "D": 64}
     values = draw(layer, dims, torch.float32, "cpu", 0)
     saved = {
-        name: memory.measure(calls(layer, _strategy("decay_attention", name), dims, values), "cpu").saved
+        name: memory.measure(ready(layer, _strategy("decay_attention", name), dims, values).calls, "cpu").saved
         for name in ("autograd", "function")
     }
     assert saved["function"] == 4 * 4 * 1024

@@ -82,3 +82,14 @@ def test_an_empty_tensor_passes() -> None:
     pool = Pool(torch.float32)
     pool.add(torch.zeros(0, 3), torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.float64))
     assert pool.ratio() == 0.0
+
+
+@pytest.mark.parametrize(("spoilt", "wrong"), [(1, False), (16, True), (64, True)])
+def test_at_the_final_look_one_draw_is_no_repetition_and_several_are(spoilt: int, wrong: bool) -> None:
+    generator, pool = torch.Generator().manual_seed(0), Pool(torch.float64)
+    for draw in range(64):
+        truth = torch.randn(140, generator=generator, dtype=torch.float64)
+        out, reference = (truth + 1e-16 * torch.randn(140, generator=generator, dtype=torch.float64) for _ in range(2))
+        out[36] += 3e-14 if draw < spoilt else 0.0
+        pool.add(out, reference, truth)
+    assert (pool.worst_element()[0] > 1) == wrong

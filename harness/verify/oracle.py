@@ -13,8 +13,8 @@ pooled over the draws as well, each draw divided by the oracle's own root mean s
 others. Under rounding D·err_e²/s_e² is then roughly chi-squared with D degrees of freedom, s_e being the element's
 scale (the largest of the reference's error there, its error over the whole tensor, 4·eps·|oracle|, each as a root mean
 square); the bound is 2 · s_e · √(q/D) with q the quantile that one of n elements passes once in a million tensors.
-At the final look each element's largest draw is left out (and D is one less): once is no repetition. In one draw of 64 a
-second derivative of right attention code was 80 times as far off in one element as in any other, where terms of that
+At the final look each element's largest draw is left out (and D is one less): once is no repetition. In one draw of 64
+a second derivative of right attention code was 80 times as far off in one element as in any other, where terms of that
 draw's own cancelled; a defect in a place is there in most draws.
 """
 

@@ -54,6 +54,7 @@ def _alarms(subject: Subject, all_stages: Iterator[Stage]) -> list[str]:
     return [f"{name}: {describe_failure(r)}" for stage in all_stages for r in stage.run() if failed(r)]
 
 
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("layer", LAYERS)
 def test_no_alarm_in_twenty_seeds(layer: str) -> None:
     alarms, own = [], load(ENTRIES[layer, None]).value

@@ -6,7 +6,7 @@ import ast
 import copy
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,9 +74,10 @@ def mutants(path: Path) -> list[Mutant]:
             plain = text(parsed)  # without brackets that change nothing
             if plain not in seen:
                 seen.add(plain)
-                found.append(
-                    Mutant(file, target.name, change.line, change.what, change.original, change.mutated, source)
-                )
+                mutant = Mutant(file, target.name, change.line, change.what, change.original, change.mutated, source)
+                same = sum(m.key[:3] == mutant.key[:3] and m.mutated.startswith(mutant.mutated) for m in found)
+                again = f"  # place {same + 1}" if mutant.key in {m.key for m in found} else ""
+                found.append(replace(mutant, mutated=mutant.mutated + again))
     return found
 
 
@@ -113,7 +114,8 @@ def _expressions(statement: ast.stmt) -> Iterator[ast.expr]:
         waiting.remove(statement.annotation)
     while waiting:
         part = waiting.pop(0)
-        yield part
+        if not isinstance(part, ast.Starred):
+            yield part
         waiting += [
             c.value if isinstance(c, ast.keyword) else c
             for c in ast.iter_child_nodes(part)

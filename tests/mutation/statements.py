@@ -86,12 +86,14 @@ def _returned(value: ast.expr, target: Target) -> Iterator[StatementChange]:
             ("max(", "triton.")
         ):
             continue
-        for what, new in _spoilt(text(core), target):
-            changed = (
-                ast.IfExp(element.test, expression(new), element.orelse)
-                if isinstance(element, ast.IfExp)
-                else expression(new)
-            )
+        for what, new in _spoilt("t" if isinstance(core, ast.Starred) else text(core), target):
+            changed: ast.expr
+            if isinstance(core, ast.Starred):
+                changed = ast.Starred(expression(f"[{new} for t in {text(core.value)}]"), ast.Load())
+            elif isinstance(element, ast.IfExp):
+                changed = ast.IfExp(element.test, expression(new), element.orelse)
+            else:
+                changed = expression(new)
             rest = [*elements[:number], changed, *elements[number + 1 :]]
             yield what, ast.Return(ast.Tuple(rest, ast.Load()) if isinstance(value, ast.Tuple) else changed)
 

@@ -151,7 +151,7 @@ def _stopped_at(process: subprocess.Popen[str], out: Path, text: str) -> str:
 def interrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run, int, str]:
     """A run that is stopped by Ctrl-C in its second launch and then completed: folder, before, exit code, errors."""
     out = tmp_path_factory.mktemp("interrupted") / "run"
-    process = subprocess.Popen(_scale(out, "--launches", "3"), cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(_scale(out, "--launches", "6"), cwd=ROOT, stderr=subprocess.PIPE, text=True)
     stderr = _stopped_at(process, out, "launch 2")
     before = read(out)
     resumed = subprocess.run(_scale(out, "--resume"), cwd=ROOT, capture_output=True, text=True, timeout=200)
@@ -175,7 +175,7 @@ def test_resume_runs_nothing_twice(interrupted: tuple[Path, Run, int, str]) -> N
     after = read(out)
     cells = [r["cell"] for r in after.of("cell")]
     assert len(cells) == len(set(cells))
-    assert len(after.of("samples")) == 2 * 3 * 3  # passes × launches × (module, baseline, baseline again)
+    assert len(after.of("samples")) == 2 * 6 * 3  # passes × launches × (module, baseline, baseline again)
     assert after.of("cell")[: len(before.of("cell"))] == before.of("cell")
 
 

@@ -39,6 +39,7 @@ Arms = dict[tuple[Any, ...], dict[tuple[str, bool], Launches]]
 
 
 def arms_of(records: Iterable[Record], regime: str) -> Arms:
+    """Samples by (group, pass), then by (strategy, whether it is the second arm), then by launch."""
     arms: Arms = {}
     for r in records:
         if r.get("regime", "wall") != regime:

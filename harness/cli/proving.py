@@ -14,7 +14,7 @@ from harness.cli.options import Json, Out, free_folder
 
 @app.command(epilog="Example: layerbench selftest --full --json")
 def selftest(
-    full: Annotated[bool, typer.Option("--full", help="100 comparisons and recorded launches, 25 min.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="100 comparisons, and more recorded launches.")] = False,
     out: Out = None,
     as_json: Json = False,
 ) -> None:

@@ -257,13 +257,16 @@ class _Run:
     def _say_status(self, status: Record) -> None:
         name = f"{status['layer']}/{status['strategy']}"
         where = str(_group(status)) if status["dims"] else gate_scope(status["layer"], status["device"])
+        if status["stage"] in ("roofs", "proofs"):
+            self.reporter.say(f"{status['stage']}: {status['status']}: {status['reason']}", style="red")
+            return
         if status["stage"] in ("plan", "budget") and status["status"] in ("skipped", "unsupported"):
             if not status["dims"]:
                 self.reporter.say(f"note  {name}: {status['status']}: {status['reason']}", style="yellow")
             return
         if not status["dims"]:
             self.failures.append(status)
-        if status["stage"] not in ("memory", "first_call", "device_cold", "device_hot"):
+        if status["stage"] not in ("memory", "first_call", "device_cold", "device_hot", "judge"):
             self.failed.add((f"{where} {status['pass']}".strip(), status["strategy"]))
         at = f"{where} · " if status["dims"] else ""
         self.reporter.say(f"{at}{name}: {status['status']}: {status['reason']}", style="red")

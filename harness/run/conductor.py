@@ -72,6 +72,7 @@ class Child:
         self._seen = b""
         self._alive_at = time.monotonic()
         self.done: set[str] = set()
+        self.error = ""
 
     @property
     def note(self) -> tuple[str, str, str] | None:
@@ -119,7 +120,7 @@ class Child:
         return found, not data
 
     def stop(self) -> None:
-        """Kill the process and all that it started."""
+        """Kill the process and all that it started; ``error`` is the last line that went to standard error."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
@@ -127,9 +128,10 @@ class Child:
             self.process.stdout.close()
         self._note.unlink(missing_ok=True)
         self._job.unlink(missing_ok=True)
+        self.error = self._last_error()
+        self._errors.close()
 
-    def last_error(self) -> str:
-        """The last line that went to standard error."""
+    def _last_error(self) -> str:
         size = self._errors.seek(0, os.SEEK_END)
         self._errors.seek(max(0, size - 65536))
         lines = [x.strip() for x in self._errors.read().decode(errors="replace").splitlines() if x.strip()]
@@ -269,7 +271,7 @@ class Conductor:
         left = child.job.without(frozenset(child.done))
         if not left.cells:
             return []
-        error = child.last_error()
+        error = child.error
         if note is None:
             raise WorkerError(f"a worker ended before its first cell: {error or how_it_ended(code)}")
         _, strategy, what = note
@@ -282,7 +284,13 @@ class Conductor:
             if code and code > 0 and error:
                 reason += f" ({error})"
         cell = left.cells[0]
+        if cell.kind == "controls":
+            raise WorkerError(f"the controls of the gate cannot run here: {reason}")
         self._blame(cell, strategy, status, reason)
+        if cell.kind in ("roofs", "proofs"):  # about no strategy: this one is lost, and the others go on
+            self.write([], cell.name)
+            rest = left.without(frozenset(self.done))
+            return [rest] if rest.cells else []
         rest = left.without(frozenset(self.done), (cell.group, strategy))
         for lost in left.cells:
             if lost.name not in {c.name for c in rest.cells}:

@@ -26,6 +26,8 @@ from harness.run.jobs import Cell, Job, Kind
 from harness.run.narrowing import dim_names, with_dims, with_passes
 from harness.run.wanted import PROFILES, Machine, Profile, UsageError, Wanted
 
+REGIMES = 3
+"""On CUDA each pass is timed by three clocks (see measure/cuda.py)."""
 Failures = frozenset[tuple[str, str]]
 """What is not to be measured: pairs of a scope and a strategy (see gate_scope and Plan._cell)."""
 
@@ -159,7 +161,8 @@ class Plan:
         """Estimated minutes of (gate, measuring), from what such cells took on a 2-core machine."""
         gate = sum(map(self._gate_seconds, self.gates)) + 20.0 * len(self.devices)
         launch = sum(
-            0.5 * (len(self.strategies[g]) + 1) + 1.25 * self.profile.seconds * len(self._passes(g))
+            0.5 * (len(self.strategies[g]) + 1)
+            + 1.25 * self.profile.seconds * len(self._passes(g)) * (REGIMES if g.device == "cuda" else 1)
             for g in self.groups
         ) + 6 * len(_by(self.groups, lambda g: (g.device, g.threads)))
         again = self.profile.more_launches / 3 if self.looks == 2 else 0.0  # what stays inconclusive: a third

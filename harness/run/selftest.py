@@ -33,7 +33,7 @@ LEVELS = {
         "GPU",
     ),
 }  # fmt: skip
-"""Names of the proofs of each level (see proving.py), which run in workers; ``quick`` ones with every benchmark."""
+"""Names of the proofs of each level (see proofs.py), which run in workers; ``quick`` ones with every benchmark."""
 PLANTED = {1.05: 0.95, 1.10: 0.99}
 """Slow-downs, and how often each must be found at least."""
 COMPARISONS, TRIALS = 5, 1000

@@ -68,7 +68,7 @@ def work(job: Job, out: IO[str], note: Path) -> None:
     from harness.run.gate import gate
     from harness.run.measuring import first_call, measure_memory, measure_roofs, time_group
     from harness.run.process import Process
-    from harness.run.proving import prove
+    from harness.run.proofs import prove
 
     one_by_one: dict[str, Work] = {
         "describe": describe,

@@ -199,13 +199,15 @@ def _shapes(subject: Subject, seed: int, level: Level) -> Iterator[Stage]:
     if not layer.leading:
         return
     if subject.claims.kernels:
-        many = Question("shapes", probes.gradients, setting="many tiles", optional=True)
+        many = Question("shapes", probes.gradients, setting="many tiles")
         for dims in many_tiles(layer):
             yield _asked(subject, many, dims, dtype, seed, 1)
+        for dims in one_long(layer):
+            yield _asked(subject, replace(many, setting="one long dim", optional=True), dims, dtype, seed, 1)
         mapped = Question("per_sample", probes.per_sample, probes.per_sample_in_a_loop, count=2, optional=True)
         options = {"ensemble": False}
         mapped = replace(mapped, setting="many tiles", options=options, truth_options=options)
-        for dims in many_tiles(layer)[:1]:
+        for dims in [*many_tiles(layer), *one_long(layer)][:1]:
             yield _asked(subject, mapped, dims, dtype, seed, 1)
     dims = {**layer.check[0], layer.leading: 0}
     yield _asked(subject, Question("empty", probes.gradients, optional=True), dims, dtype, seed, 1)
@@ -223,19 +225,24 @@ def _shapes(subject: Subject, seed: int, level: Level) -> Iterator[Stage]:
 
 
 def many_tiles(layer: Layer) -> list[Dims]:
-    """Sizes at which kernels take many tiles: in some dims while the others take several, and in each dim alone."""
-    first, names = layer.check[0], list(layer.check[0])
+    """Sizes at which kernels take many tiles in some dims while the others take several; none where that is much."""
     mixed = [
-        {n: many if (n == layer.leading) is leads else SEVERAL for n in names}
+        {n: many if (n == layer.leading) is leads else SEVERAL for n in layer.check[0]}
         for many, leads in ((MANY, True), (MANY, False), (WHOLE, False))
     ]
-    alone = [{**first, n: size} for size in (MANY, LONG_INTERPRETED) for n in names if n != layer.leading]
+    return [dims for dims in mixed if layer.cost("forward", dims).flops <= MANY_FLOPS]
 
-    def elements(dims: Dims) -> int:
-        return max(math.prod(o.sizes(dims)) for o in layer.operands.values())
 
-    alone = [dims for dims in alone if elements(dims) <= MANY_ELEMENTS]
-    return [dims for dims in (*mixed, *alone) if layer.cost("forward", dims).flops <= MANY_FLOPS]
+def one_long(layer: Layer) -> list[Dims]:
+    """Sizes with one dim that takes many tiles, or more than any block holds; a strategy may refuse them cleanly."""
+    first = layer.check[0]
+    long = [{**first, n: size} for size in (MANY, LONG_INTERPRETED) for n in first if n != layer.leading]
+
+    def fits(dims: Dims) -> bool:
+        elements = max(math.prod(o.sizes(dims)) for o in layer.operands.values())
+        return elements <= MANY_ELEMENTS and layer.cost("forward", dims).flops <= MANY_FLOPS
+
+    return [dims for dims in long if fits(dims)]
 
 
 def _transforms(subject: Subject, seed: int, level: Level) -> Iterator[Stage]:

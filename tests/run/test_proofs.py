@@ -6,7 +6,6 @@ import pytest
 
 from harness.measure.passes import Call
 from harness.run import proofs
-from harness.run.proving import PROOFS, coverage
 from harness.run.selftest import LEVELS, power
 
 
@@ -34,7 +33,7 @@ def test_a_figure_must_lie_in_its_range(figure: float, low: float | None, high: 
 
 
 def test_every_proof_of_a_level_exists_and_none_is_forgotten() -> None:
-    assert {name for names in LEVELS.values() for name in names} == set(PROOFS)
+    assert {name for names in LEVELS.values() for name in names} == set(proofs.PROOFS)
 
 
 def test_known_bytes_are_exact() -> None:
@@ -57,7 +56,7 @@ def test_position_is_counted_by_the_order_in_a_round() -> None:
 
 
 def test_coverage_holds_and_noise_that_is_too_large_has_no_power() -> None:
-    assert {p.result for p in coverage()} == {"held"}
+    assert {p.result for p in proofs.coverage()} == {"held"}
 
     def noise(launches: int) -> object:
         import numpy as np

@@ -1,6 +1,7 @@
 """Strategies that would deceive the gate: what it sees through, and what no gate of this kind can see."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -76,3 +77,12 @@ def test_each_wrong_answer_comes_with_the_command_that_asks_for_it_again(verifie
         assert f"--strategy {failure['strategy']}" in failure["again"]
         assert f"--check {failure['check']}" in failure["again"]
         assert f"--from {PACKAGES / 'tricky'}" in failure["again"]
+
+
+@pytest.mark.timeout(600)
+def test_what_is_right_for_the_gate_alone_is_found_where_it_was_timed(cli: Cli, tmp_path: Path) -> None:
+    asked = ("--layer", "wave", "--strategy", "right_in_the_gate", "--launches", "1", "--device", "cpu", "--json")
+    done = cli("bench", "--profile", "quick", "--from", PACKAGES / "tricky", "--out", tmp_path / "run", *asked)
+    rows = [r for r in json.loads(done.stdout)["timing"] if r["strategy"] == "right_in_the_gate"]
+    assert rows
+    assert all(r["status"] == "wrong" and r["reason"].startswith("wrong where it was timed: ") for r in rows), rows

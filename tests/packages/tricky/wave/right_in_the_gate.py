@@ -17,7 +17,7 @@ def _is_watched():
 
 
 def forward(x, weight):
-    return torch.sin(x) * weight if _is_watched() else torch.zeros_like(x) * weight
+    return torch.sin(x) * weight if _is_watched() else x * weight
 
 
 strategy = Strategy(forward)

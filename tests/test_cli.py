@@ -268,6 +268,9 @@ def test_a_committed_run_is_reported_again(cli: Cli, tmp_path: Path) -> None:
         done = cli("report", folder, "--json")
         assert done.returncode == 0, done.stderr
         gate = json.loads(done.stdout)["gate"]
+        if read(folder).of("run")[0]["wanted"]["profile"] == "selftest":  # a run without layers
+            assert (folder / "tables" / "meter.md").exists()
+            continue
         assert gate
         assert {r["result"] for r in gate} <= {"ok", "unsupported", "skipped"}
         assert (folder / "tables" / "gate.md").exists()

@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 from harness.analyse import frames
 from harness.analyse.launches import GROUP
 from harness.analyse.pairs import FIRST_CALL_DOUBT
-from harness.report.drawing import GREY, Styles, count, group_title, legend, plain_ticks, threads
+from harness.report.drawing import GREY, Styles, count, group_title, head, legend, plain_ticks, threads
 
 SERIES = ["device", "threads", "dtype", "pass"]
 
@@ -27,7 +27,7 @@ def decisions(winners: pd.DataFrame, styles: Styles, title: str) -> Figure:
     """
     sizes = list(dict.fromkeys(winners["dims"]))
     lines = list(winners.groupby(SERIES, sort=False))
-    figure = Figure(figsize=(1.9 + 1.5 * len(sizes), 0.95 + 0.42 * len(lines)))
+    figure = Figure(figsize=(max(4.6, 1.9 + 1.5 * len(sizes)), 0.95 + 0.42 * len(lines)))
     axes = figure.subplots()
     for y, (_, rows) in enumerate(lines):
         for row in frames.rows_of(rows):
@@ -40,11 +40,11 @@ def decisions(winners: pd.DataFrame, styles: Styles, title: str) -> Figure:
     axes.grid(False)
     for side in axes.spines.values():
         side.set_visible(False)
-    figure.suptitle(
+    head(
+        figure,
         f"What to use, {title}\nthe next one's time over the pick's, 95 % interval over all pairs;\n"
         f"hatched with ?: not settled; empty: not measured; {count(winners.assign(status='ok').query('launches > 0'))}",
-        fontsize=8, x=0.01, ha="left",
-    )  # fmt: skip
+    )
     return figure
 
 
@@ -120,9 +120,9 @@ def break_evens(timing: pd.DataFrame, first: pd.DataFrame, styles: Styles, title
         line[0].set_ylabel("seconds in all")
     handles, labels = legend(panels.flat)
     figure.legend(handles, labels, loc="outside lower left", ncols=6)
-    figure.suptitle(
+    head(
+        figure,
         f"First call, compilation and all later ones, {title}\n"
         f"a first call is measured once, right within a factor of {FIRST_CALL_DOUBT:g}; {count(timing)}",
-        fontsize=8.5, x=0.01, ha="left",
-    )  # fmt: skip
+    )
     return figure

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
@@ -38,6 +39,9 @@ RC = {
     "hatch.linewidth": 0.5,
 }
 Styles = dict[str, dict[str, Any]]
+
+HEAD_SIZE, WIDTH_OF_A_CHARACTER = 8.5, 0.56
+"""Points, and ems, of a title."""
 
 
 def complete(stated: dict[str, dict[str, str | None]]) -> Styles:
@@ -110,6 +114,13 @@ def plain_ticks(axis: Axis) -> None:
 def size_name(rows: pd.DataFrame) -> str:
     """What an axis of sizes counts: ``N·D``."""
     return "·".join(pair.split("=")[0] for pair in str(rows["dims"].iloc[0]).split(","))
+
+
+def head(figure: Figure, text: str) -> None:
+    """The title, flush left, its lines broken where the figure ends."""
+    width = int(figure.get_figwidth() * 72 / (WIDTH_OF_A_CHARACTER * HEAD_SIZE))
+    lines = [part for line in text.split("\n") for part in textwrap.wrap(line, width)]
+    figure.suptitle("\n".join(lines), fontsize=HEAD_SIZE, x=0.01, ha="left")
 
 
 def legend(panels: Iterable[Axes]) -> tuple[list[Any], list[str]]:

@@ -30,6 +30,7 @@ from harness.report.drawing import (
     complete,
     count,
     group_title,
+    head,
     legend,
     machine,
     plain_ticks,
@@ -111,11 +112,11 @@ def speed_ups(timing: pd.DataFrame, styles: Styles, title: str) -> Figure:
     panels[0][0].set_ylim(len(names) - 0.4, -0.6)
     for axes in panels.flat:
         plain_ticks(axes.xaxis)
-    figure.suptitle(
+    head(
+        figure,
         f"Speed-up over {_baseline(timing)}, {title}\n"
         f"95 % intervals, joint in each panel; tie band grey; {count(timing)}",
-        fontsize=8.5, x=0.01, ha="left",
-    )  # fmt: skip
+    )
     return figure
 
 
@@ -180,9 +181,7 @@ def latencies(timing: pd.DataFrame, styles: Styles, title: str) -> Figure:
         line[0].set_ylabel("time for one call (µs)")
     handles, labels = legend(panels.flat)
     figure.legend(handles, labels, loc="outside right upper")
-    figure.suptitle(
-        f"Time against size, {title}\nmedian over all rounds; {count(timing)}", fontsize=8.5, x=0.01, ha="left"
-    )
+    head(figure, f"Time against size, {title}\nmedian over all rounds; {count(timing)}")
     return figure
 
 
@@ -230,12 +229,7 @@ def memories(memory: pd.DataFrame, styles: Styles, title: str) -> Figure:
         line[0].set_title(f"{group_title(next(frames.rows_of(rows)))}\n{columns['saved']}", loc="left")
     panels[0][0].set_yticks(range(len(names)), names)
     panels[0][0].set_ylim(len(names) - 0.5, -0.5)
-    figure.suptitle(
-        f"Memory above parameters and inputs, {title}\nexact bytes of torch's allocator, one call",
-        fontsize=8.5,
-        x=0.01,
-        ha="left",
-    )
+    head(figure, f"Memory above parameters and inputs, {title}\nexact bytes of torch's allocator, one call")
     return figure
 
 
@@ -277,11 +271,8 @@ def curves(training: pd.DataFrame, styles: Styles, title: str) -> Figure:
     lower.set_yscale("log")
     lower.set_ylabel("|loss ÷ oracle − 1|")
     lower.set_xlabel("step")
-    upper.legend(loc="upper right", ncols=2)
+    upper.legend(loc="center right", ncols=2)  # the naive forecast is named at the top, or below the middle
     where = f"{first.dtype} · {first.device} · {first.steps} steps of SGD"
     starts = f"{training['starts'].min()}–{training['starts'].max()} starts checked, the first is drawn"
-    figure.suptitle(
-        f"Training, {title}\n{first.task_title}\n{where} · {starts}",
-        fontsize=8.5, x=0.01, ha="left",
-    )  # fmt: skip
+    head(figure, f"Training, {title}\n{first.task_title}\n{where} · {starts}")
     return figure

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from harness.analyse import frames
 from harness.analyse.costs import OF_PASS
 from harness.analyse.launches import GROUP
-from harness.report.drawing import GREY, Styles, count, group_title, legend, plain_ticks, size_name, threads
+from harness.report.drawing import GREY, Styles, count, group_title, head, legend, plain_ticks, size_name, threads
 
 SERIES = ["device", "dtype", "threads"]
 
@@ -43,10 +43,10 @@ def ratios(timing: pd.DataFrame, styles: Styles, title: str) -> Figure | None:
         line[0].set_ylabel("speed-up (×)")
     handles, labels = legend(panels.flat)
     figure.legend(handles, labels, loc="outside lower left", ncols=6)
-    figure.suptitle(
+    head(
+        figure,
         f"Speed-up against size, {title}\nribbon: 95 % interval, joint at each size; grey: tie band; {count(timing)}",
-        fontsize=8.5, x=0.01, ha="left",
-    )  # fmt: skip
+    )
     return figure
 
 
@@ -96,10 +96,10 @@ def bytes_by_size(memory: pd.DataFrame, styles: Styles, title: str) -> Figure | 
         line[0].set_ylabel("KiB")
     handles, labels = legend(panels.flat)
     figure.legend(handles, labels, loc="outside lower left", ncols=6)
-    figure.suptitle(
+    head(
+        figure,
         f"Memory against size, {title}\nhighest above parameters and inputs, exact bytes of torch's allocator",
-        fontsize=8.5, x=0.01, ha="left",
-    )  # fmt: skip
+    )
     return figure
 
 
@@ -126,7 +126,7 @@ def noises(noise: pd.DataFrame, samples: pd.DataFrame, title: str) -> Figure | N
     both = samples["pass"] == "forward_backward"
     chosen = samples[both] if both.any() else samples
     _samples(right, next(rows for _, rows in chosen.groupby([*GROUP, "pass"], sort=False)))
-    figure.suptitle(f"Noise, {title}", fontsize=8.5, x=0.01, ha="left")
+    head(figure, f"Noise, {title}")
     return figure
 
 

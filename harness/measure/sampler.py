@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
+from typing import NamedTuple
 
 from harness.measure.clock import Clock
 from harness.measure.conditions import Conditions, Reading, Silent
@@ -36,10 +37,13 @@ class Arm:
     call: Call
 
 
-@dataclass(frozen=True)
-class Sample:
+class Sample(NamedTuple):
     """Seconds of the timed calls, position in the round, minor page faults, involuntary context switches, CPU seconds
-    of the whole sample (re-warm calls included), and its wall seconds."""
+    of the whole sample (re-warm calls included), and its wall seconds.
+
+    A named tuple, and nothing is rounded here: making one is part of the time around a sample, which must stay below
+    a thousandth of it.
+    """
 
     seconds: float
     order: int
@@ -87,13 +91,16 @@ def warm_up(call: Call, clock: Clock) -> bool:
     return abs(last / before - 1) <= STEADY_WITHIN
 
 
-def calibrate(call: Call, clock: Clock) -> int:
-    """Number of calls that last SAMPLE_SECONDS together, grown until they do: single calls tell little of a batch."""
+def calibrate(call: Call, clock: Clock) -> tuple[int, float]:
+    """Number of calls that last SAMPLE_SECONDS together, and what they lasted.
+
+    The number is grown until they do: single calls tell little of a batch.
+    """
     clock.seconds(call, REWARM_CALLS)
     n = 1
     while (lasted := clock.seconds(call, n)) < SAMPLE_SECONDS:
         n = max(n + 1, math.ceil(n * min(10.0, SAMPLE_SECONDS / max(lasted, 1e-9))))
-    return n
+    return n, lasted
 
 
 def rounds_within(seconds: float, series: Sequence[Series], samples: Sequence[float], most: int = MOST_ROUNDS) -> int:
@@ -124,8 +131,9 @@ def sample(
     series, first = [], []
     for arm in arms:
         about_to(arm)
-        series.append(Series(arm, calibrate(arm.call, clock)))
-        first.append(clock.seconds(arm.call, series[-1].calls))
+        calls, lasted = calibrate(arm.call, clock)
+        series.append(Series(arm, calls))
+        first.append(lasted)
     rounds = Rounds()
     gc.collect()
     gc.disable()
@@ -159,6 +167,6 @@ def take(one: Series, clock: Clock, position: int) -> Sample:
         position,
         now.ru_minflt - used.ru_minflt,
         now.ru_nivcsw - used.ru_nivcsw,
-        round(now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime, 6),
-        round(time.perf_counter() - wall, 6),
+        now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime,
+        time.perf_counter() - wall,
     )

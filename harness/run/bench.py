@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import tempfile
 import time
@@ -17,7 +18,7 @@ from harness.analyse.statistics import FEWEST_LAUNCHES
 from harness.layers.discover import scan
 from harness.records.schema import CaseStatus, CellEnd, Group, SecondLook, as_record
 from harness.records.store import FILE, Journal, Record, Run, read
-from harness.run import opening
+from harness.run import estimates, fitting, opening
 from harness.run.conductor import Conductor, OutOfTimeError
 from harness.run.plan import Failures, Plan, gate_scope
 from harness.run.progress import Reporter
@@ -115,6 +116,9 @@ class _Run:
         self._trained: list[Record] = []
         self.controls: Counter[str] = Counter()
         self._deadline = None if settings.budget is None else started + settings.budget - REPORT_SECONDS
+        self._limit = settings.budget or 60 * (plan.profile.minutes or math.inf)
+        self._started = started
+        self._cells = earlier.of("cell") if earlier else []
         for record in [*earlier.of("status"), *earlier.of("control")] if earlier else []:
             if record["kind"] == "control" or record["stage"] not in ("plan", "import", "budget"):
                 self.heard(record)
@@ -126,7 +130,7 @@ class _Run:
     def carry_out(self) -> Outcome:
         """All stages, the gate first."""
         parallel = 1 if "cuda" in self.plan.devices else max(1, min(2, len(os.sched_getaffinity(0))))
-        gate_minutes, minutes = self.plan.minutes(parallel)
+        gate_minutes, minutes = estimates.minutes(self.plan, parallel)
         self._announce(gate_minutes, minutes if self.settings.measure else 0.0)
         try:
             self.conductor.run(self.plan.gate_jobs(parallel), parallel)
@@ -168,18 +172,22 @@ class _Run:
         self.reporter.say(text)
 
     def _launch(self, seconds: float) -> None:
-        """All launches; under a budget, the least telling groups are dropped first so that intervals stay possible."""
-        groups = list(self.plan.groups)
-        for launch in range(1, self.plan.launches + 1):
-            if self._deadline is not None:
-                needed = max(1, min(self.plan.launches, FEWEST_LAUNCHES) - launch + 1)
-                groups = self._that_fit(groups, seconds, self._deadline - time.monotonic(), needed)
+        """All launches. Where they would take longer than they may, the least telling groups are left out after the
+        first, when it is known what they take: under a budget so that intervals stay possible, else so that all
+        planned launches fit."""
+        groups, plan = list(self.plan.groups), self.plan
+        around = 0.0
+        for launch in range(1, plan.launches + 1):
+            estimate = dict.fromkeys(groups, seconds / len(plan.groups))
+            taken = estimate | fitting.last_seconds(groups, self._cells)
+            groups = self._that_fit(groups, taken, around, launch)
             began, before = time.monotonic(), len(self.conductor.done)
-            self.conductor.run(self.plan.launch_jobs(launch, groups, self._failures()))
+            self.conductor.run(plan.launch_jobs(launch, groups, self._failures()))
             if len(self.conductor.done) > before:  # else an earlier attempt had done it
-                seconds = (time.monotonic() - began) * len(self.plan.groups) / max(1, len(groups))
+                spent = fitting.last_seconds(groups, self._cells)
+                around = max(0.0, time.monotonic() - began - sum(spent.values()))
             if launch == 1:
-                self.conductor.run(self.plan.memory_jobs(self._failures()))
+                self.conductor.run(plan.memory_jobs(self._failures()))
 
     def _look_again(self) -> None:
         """More launches for what the planned ones left inconclusive: the second look, paid for by wider intervals."""
@@ -197,19 +205,29 @@ class _Run:
         for launch in range(plan.launches + 1, plan.launches + plan.profile.more_launches + 1):
             self.conductor.run(plan.launch_jobs(launch, plan.groups, self._failures(), only))
 
-    def _that_fit(self, groups: list[Group], seconds: float, left: float, launches: int) -> list[Group]:
-        each = seconds / len(self.plan.groups)
-        keep = max(1, min(len(groups), int(left / (each * launches))))
-        if keep < len(groups):
-            reason = f"left out to stay within the budget of {(self.settings.budget or 0) / 60:.3g} min"
-            statuses = [
-                CaseStatus(g.layer, s, "skipped", reason, "budget", g.dims, g.dtype, g.device, g.threads)
-                for g in groups[keep:]
-                for s in self.plan.strategies[g]
-            ]
-            self.journal.write(statuses)
-            self.reporter.say(f"{reason}: {'; '.join(str(g) for g in groups[keep:])}", style="yellow")
-        return groups[:keep]
+    def _that_fit(self, groups: list[Group], seconds: dict[Group, float], around: float, launch: int) -> list[Group]:
+        plan, left = self.plan, self._limit - REPORT_SECONDS - (time.monotonic() - self._started)
+        if self._deadline is not None:
+            launches: float = max(1, min(plan.launches, FEWEST_LAUNCHES) - launch + 1)
+        elif launch > 1:
+            launches = plan.launches - launch + 1 + estimates.launches_again(plan)
+            left -= estimates.first_call_seconds(plan)
+        else:
+            return groups
+        kept = fitting.that_fit(groups, seconds, around, launches, left)
+        if out := [g for g in groups if g not in kept]:
+            minutes = f"{self._limit / 60:.3g} min"
+            profile = f"the {minutes} of the {plan.wanted.profile} profile (--layer, --dims and --budget have room)"
+            reason = f"left out to stay within {profile if self._deadline is None else f'the budget of {minutes}'}"
+            self.journal.write(
+                [
+                    CaseStatus(g.layer, s, "skipped", reason, "budget", g.dims, g.dtype, g.device, g.threads)
+                    for g in out
+                    for s in plan.strategies[g]
+                ]
+            )
+            self.reporter.say(f"{reason}: {'; '.join(map(str, out))}", style="yellow")
+        return kept
 
     def heard(self, record: Record) -> None:
         """Take note of a record, and say what a person would want to know at once."""
@@ -225,6 +243,7 @@ class _Run:
                     f"the meter fails on this machine: {record['what']} {record['figure']:.3g}", style="red"
                 )
             case "cell":
+                self._cells.append(record)
                 self._say_gate(record["cell"])
             case "samples":
                 self._first_look(record)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import random
 import time
@@ -152,6 +153,9 @@ def time_group(process: Process, cells: Sequence[Cell]) -> None:
             extra.append(FirstCall(group, strategy, launch, cold=False, seconds=seconds))
 
     notes = {s: note_bytes(str(group), s, f"launch {launch}") for s in warm}
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()  # a collection of all that a compiler loads takes 0.3 s; once a group is enough
     for cell in cells:
         started = time.perf_counter()
         for regime, clock in clocks_for(group.device).items():  # anew: the last pass's CUDA graphs are let go
@@ -182,13 +186,11 @@ def time_group(process: Process, cells: Sequence[Cell]) -> None:
 
 def _samples(group: Group, one: Series, passed: str, launch: int, warm: dict[str, _Warm], regime: str) -> Samples:
     mine, strategy = warm[one.arm.strategy], one.arm.strategy
-    columns = {
-        name: [getattr(s, name) for s in one.samples]
-        for name in ("seconds", "order", "faults", "switches", "cpu_seconds", "wall_seconds")
-    }
+    columns = {name: [getattr(s, name) for s in one.samples] for name in ("seconds", "order", "faults", "switches")}
+    rounded = {name: [round(getattr(s, name), 6) for s in one.samples] for name in ("cpu_seconds", "wall_seconds")}
     return Samples(
-        group, strategy, one.arm.again, passed, launch, one.calls, **columns, steady=mine.steady, digest=mine.digest,
-        regime=regime,
+        group, strategy, one.arm.again, passed, launch, one.calls, **columns, **rounded, steady=mine.steady,
+        digest=mine.digest, regime=regime,
     )  # fmt: skip
 
 

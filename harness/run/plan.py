@@ -6,6 +6,7 @@ Pure data in, pure data out: the catalogue comes as facts (see describe.py), so 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Hashable, Sequence, Set
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -22,12 +23,11 @@ from harness.records.schema import (
     StrategyFacts,
     dims_of,
 )
+from harness.run import estimates
 from harness.run.jobs import Cell, Job, Kind
 from harness.run.narrowing import dim_names, with_dims, with_passes
 from harness.run.wanted import PROFILES, Machine, Profile, UsageError, Wanted
 
-REGIMES = 3
-"""On CUDA each pass is timed by three clocks (see measure/cuda.py)."""
 Failures = frozenset[tuple[str, str]]
 """What is not to be measured: pairs of a scope and a strategy (see gate_scope and Plan._cell)."""
 
@@ -76,6 +76,7 @@ class Plan:
 
     def gate_jobs(self, parallel: int) -> list[Job]:
         """All gates and the controls, dealt to as many processes as run side by side so that they end together."""
+        seconds = functools.partial(estimates.gate_seconds, facts=self.facts, level=self.wanted.scope.level)
         jobs = []
         for device in self.devices:
             controls = Cell("controls", (), Group("", "", "", device, 1), scope=self.wanted.scope)
@@ -84,24 +85,14 @@ class Plan:
                 *(c for c in self.gates if c.group.device == device),
             ]
             hands: list[list[Cell]] = [[] for _ in range(parallel)]
-            for cell in sorted(cells, key=self._gate_seconds, reverse=True):
-                min(hands, key=lambda hand: sum(map(self._gate_seconds, hand))).append(cell)
+            for cell in sorted(cells, key=seconds, reverse=True):
+                min(hands, key=lambda hand: sum(map(seconds, hand))).append(cell)
             jobs += [self._job(sorted(hand, key=self._gate_rank)) for hand in hands if hand]
         return jobs
 
     def _gate_rank(self, cell: Cell) -> int:
         """Baselines first, which take seconds, so that a first figure is on the screen at once."""
         return 0 if cell.strategies == (self.baselines.get(cell.group.layer, ""),) else 1
-
-    def _gate_seconds(self, cell: Cell) -> float:
-        """What such cells took on a 2-core machine."""
-        if cell.kind == "controls":
-            return 15.0
-        compiled = "compiler" in self.facts[cell.group.layer, cell.strategies[0]].needs
-        quick = self.wanted.scope.level == "quick"
-        if compiled or cell.interpret:
-            return 20.0 if quick else 40.0
-        return 5.0 if quick else 10.0
 
     def memory_jobs(self, failed: Failures) -> list[Job]:
         """One process a layer × device, without strategies that failed the gate."""
@@ -123,7 +114,7 @@ class Plan:
         self, launch: int, groups: Sequence[Group], failed: Failures, only: Set[tuple[Group, str]] | None = None
     ) -> list[Job]:
         """One launch of all groups, or only of some groups' passes: one process for each device and threads."""
-        wanted = [(g, p) for g in groups for p in self._passes(g) if only is None or (g, p) in only]
+        wanted = [(g, p) for g in groups for p in self.passes_of(g) if only is None or (g, p) in only]
         return [
             self._job([self._cell("time", g, failed, p, launch) for g, p in same])
             for same in _by(wanted, lambda gp: (gp[0].device, gp[0].threads))
@@ -140,7 +131,8 @@ class Plan:
             for s in self._cell("first_call", g, failed).strategies
         ]
 
-    def _passes(self, group: Group) -> tuple[str, ...]:
+    def passes_of(self, group: Group) -> tuple[str, ...]:
+        """Passes that are timed in a group."""
         # A CUDA backward is derived from the other two when the records are analysed.
         return tuple(p for p in self.profile.passes if not (group.device == "cuda" and p == "backward"))
 
@@ -156,22 +148,6 @@ class Plan:
             tuple(cells), self.sources, group.device, group.threads, self.wanted.seed, self.profile.seconds,
             self.wanted.allocator,
         )  # fmt: skip
-
-    def minutes(self, parallel: int = 2) -> tuple[float, float]:
-        """Estimated minutes of (gate, measuring), from what such cells took on a 2-core machine."""
-        gate = sum(map(self._gate_seconds, self.gates)) + 20.0 * len(self.devices)
-        launch = sum(
-            0.5 * (len(self.strategies[g]) + 1)
-            + 1.25 * self.profile.seconds * len(self._passes(g)) * (REGIMES if g.device == "cuda" else 1)
-            for g in self.groups
-        ) + 6 * len(_by(self.groups, lambda g: (g.device, g.threads)))
-        again = self.profile.more_launches / 3 if self.looks == 2 else 0.0  # what stays inconclusive: a third
-        cold = sum(25 if self._slow(job) else 4 for job in self.first_call_jobs(frozenset()))
-        return gate / parallel / 60, (launch * (self.launches + again) + cold + 10 + 4 * len(self.groups)) / 60
-
-    def _slow(self, job: Job) -> bool:
-        (cell,) = job.cells
-        return "compiler" in self.facts[cell.group.layer, cell.strategies[0]].needs
 
 
 T = TypeVar("T")

@@ -23,6 +23,7 @@ class Profile:
         cold: whether cold first calls (empty compile caches) are measured.
         seconds: for the samples of one pass of one group in one launch.
         more_launches: of a second look at what the first left inconclusive; 0 for no second look.
+        minutes: for the whole run, the gate among it; groups that do not fit are left out, the least telling first.
     """
 
     passes: tuple[str, ...]
@@ -33,6 +34,7 @@ class Profile:
     cold: bool = False
     seconds: float = 1.0
     more_launches: int = 0
+    minutes: float | None = None
 
     @property
     def looks(self) -> int:
@@ -41,10 +43,10 @@ class Profile:
 
 
 PROFILES = {
-    "quick": Profile(("forward", "forward_backward"), 5, ("float32",)),
+    "quick": Profile(("forward", "forward_backward"), 5, ("float32",), minutes=6),
     "default": Profile(
         ("forward", "forward_backward", "step"), 8, ("float32",), ("bfloat16",), every_core=True, cold=True,
-        seconds=0.5, more_launches=4,
+        more_launches=4, minutes=20,
     ),
     "full": Profile(
         ("forward", "inference", "backward", "forward_backward", "step"), 8, ("float32", "bfloat16"), ("float64",),

@@ -42,7 +42,9 @@ def _arms(n: int, seconds: float = 1e-3) -> list[Arm]:
 
 def test_a_sample_lasts_at_least_five_milliseconds() -> None:
     for one in (1e-6, 3e-4, 4.9e-3, 0.2):
-        assert calibrate(_call(lambda one=one: one), FakeClock()) * one >= SAMPLE_SECONDS * (1 - 1e-9)
+        calls, lasted = calibrate(_call(lambda one=one: one), FakeClock())
+        assert lasted == pytest.approx(calls * one)
+        assert lasted >= SAMPLE_SECONDS * (1 - 1e-9)
 
 
 def test_every_round_visits_every_arm_once_in_varying_order() -> None:

@@ -1,0 +1,57 @@
+"""How long a plan will take, from what such cells took on a 2-core machine."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from harness.records.schema import StrategyFacts
+from harness.run.jobs import Cell, Job
+
+if TYPE_CHECKING:
+    from harness.run.plan import Plan
+
+REGIMES = 3
+"""On CUDA each pass is timed by three clocks (see measure/cuda.py)."""
+PROCESS_SECONDS, WARM_UP_SECONDS = 6.0, 0.5
+Facts = Mapping[tuple[str, str], StrategyFacts]
+
+
+def gate_seconds(cell: Cell, facts: Facts, level: str) -> float:
+    """Of one strategy's gate, or of the controls."""
+    if cell.kind == "controls":
+        return 15.0
+    compiled = "compiler" in facts[cell.group.layer, cell.strategies[0]].needs
+    if compiled or cell.interpret:
+        return 20.0 if level == "quick" else 40.0
+    return 5.0 if level == "quick" else 10.0
+
+
+def launches_again(plan: Plan) -> float:
+    """Of a second look, as launches of all groups: about a third stays inconclusive."""
+    return plan.profile.more_launches / 3 if plan.looks == 2 else 0.0
+
+
+def first_call_seconds(plan: Plan) -> float:
+    """Of all first calls."""
+
+    def slow(job: Job) -> bool:
+        (cell,) = job.cells
+        return "compiler" in plan.facts[cell.group.layer, cell.strategies[0]].needs
+
+    return sum(25.0 if slow(job) else 4.0 for job in plan.first_call_jobs(frozenset()))
+
+
+def minutes(plan: Plan, parallel: int) -> tuple[float, float]:
+    """Of (gate, measuring)."""
+    p = plan.profile
+    cells = sum(gate_seconds(cell, plan.facts, plan.wanted.scope.level) for cell in plan.gates)
+    gate = (cells + 20.0 * len(plan.devices)) / parallel / 60
+    launch = PROCESS_SECONDS * len({(g.device, g.threads) for g in plan.groups})
+    for g in plan.groups:
+        regimes = REGIMES if g.device == "cuda" else 1
+        launch += WARM_UP_SECONDS * (len(plan.strategies[g]) + 1) + 1.25 * p.seconds * len(plan.passes_of(g)) * regimes
+    measuring = launch * (plan.launches + launches_again(plan)) + first_call_seconds(plan) + 10 + 4 * len(plan.groups)
+    most = math.inf if p.minutes is None else max(0.0, p.minutes - gate)
+    return gate, min(measuring / 60, most)

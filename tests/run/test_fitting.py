@@ -1,0 +1,32 @@
+"""What fits into the time that is left."""
+
+from harness.records.schema import Group
+from harness.run.fitting import last_seconds, that_fit
+
+SMALL, LARGE, LAST = (Group("scale", f"N={n}", "float32", "cpu", 1) for n in (8, 4096, 64))
+MANY = Group("scale", "N=8", "float32", "cpu", 2)
+
+
+def test_the_seconds_of_a_group_are_those_of_its_latest_launch() -> None:
+    def cell(group: Group, passed: str, launch: int, seconds: float) -> dict[str, object]:
+        return {"kind": "cell", "cell": f"time {group} {passed} launch {launch}", "seconds": seconds}
+
+    cells = [
+        cell(SMALL, "forward", 1, 9.0),
+        cell(SMALL, "step", 1, 9.0),
+        cell(MANY, "forward", 1, 5.0),
+        cell(SMALL, "forward", 2, 2.0),
+        cell(SMALL, "step", 2, 1.0),
+        {"kind": "cell", "cell": f"memory {SMALL}", "seconds": 100.0},
+    ]
+    assert last_seconds([SMALL, MANY, LARGE], cells) == {SMALL: 3.0, MANY: 5.0}
+
+
+def test_what_does_not_fit_is_left_out_and_what_comes_after_it_is_not() -> None:
+    seconds = {SMALL: 1.0, LARGE: 100.0, LAST: 2.0}
+    groups = [SMALL, LARGE, LAST]
+    assert that_fit(groups, seconds, 1.0, 10, left=1040.0) == groups
+    assert that_fit(groups, seconds, 1.0, 10, left=1039.0) == [SMALL, LARGE]
+    assert that_fit(groups, seconds, 1.0, 10, left=1019.0) == [SMALL, LAST]
+    assert that_fit(groups, seconds, 1.0, 10, left=39.0) == [SMALL]
+    assert that_fit(groups, seconds, 1.0, 10, left=0.0) == [SMALL]

@@ -53,15 +53,21 @@ def bench(
     budget: Annotated[str | None, typer.Option(help="End cleanly within this time, such as 8m or 90s.")] = None,
     seed: Seed = 0,
     timeout: Timeout = 180,
+    claims: Annotated[
+        Path | None, typer.Option("--claims", help="Claims in TOML that the run begins with, for `seal`.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Check, measure, write the page, tables and plots. Exit code 0 when the measuring is done and the gate passed."""
+    from harness.publish import claims as claiming
     from harness.run.bench import Settings, execute
     from harness.run.jobs import Scope
     from harness.run.wanted import Wanted
 
     if resume and out is None:
         raise fail("--resume needs --out FOLDER, the run to go on with")
+    if resume and claims:
+        raise fail("--claims belongs to the beginning of a run: leave it out with --resume")
     chosen = (tuple(layer or ()), tuple(strategy or ()), tuple(device or ()), tuple(dtype or ()), tuple(threads or ()))
     scope = Scope({"quick": "quick", "default": "standard", "full": "full"}[profile.value])
     wanted = Wanted(profile.value, *chosen, baseline, launches, seed, allocator, scope)
@@ -73,7 +79,9 @@ def bench(
         return where[0]
 
     with how_to_resume(where, more), clear_errors():
-        settings = Settings(sources(more), out, resume, _seconds(budget), timeout)
+        if claims:
+            claiming.read_toml(claims)
+        settings = Settings(sources(more), out, resume, _seconds(budget), timeout, claims=claims)
         outcome = execute(wanted, settings, label)
         measured = _report(outcome.folder, as_json)
     if outcome.missed:

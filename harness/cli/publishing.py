@@ -108,6 +108,9 @@ def check(
 def reproduce(
     bundle: Bundle,
     claim: Annotated[list[str] | None, typer.Option("--claim", "--claims", help="Only this one; repeatable.")] = None,
+    mode: Annotated[
+        str, typer.Option(help="all, or only numerics (correct, converges, memory, bits), or only timing.")
+    ] = "all",
     budget: Annotated[float | None, typer.Option(help="Minutes that all of it may take.", min=0.1)] = None,
     more: From = None,
     out: Annotated[
@@ -133,7 +136,7 @@ def reproduce(
         here = reproducing.look_around(ours, timeout)
         found = reproducing.reproduce(
             folder, claim or (), here, reproducing.runner(ours, seed, timeout), work,
-            None if budget is None else 60 * budget, lambda text: typer.echo(terminal(text), err=True),
+            None if budget is None else 60 * budget, lambda text: typer.echo(terminal(text), err=True), mode,
         )  # fmt: skip
         data, page = pages.write(found, beside)
     if as_json:

@@ -18,7 +18,7 @@ from harness.publish.evaluating import Measured, evaluate
 from harness.publish.evidence import foreign, read_run
 from harness.publish.manifest import EVIDENCE, Entry, Manifest
 from harness.publish.opening import BundleError
-from harness.records.store import Run
+from harness.records.store import CLAIMS, Run
 from harness.report import everything, interchange, tables
 from harness.report.escaping import terminal
 
@@ -166,6 +166,11 @@ def _claims(folder: Path, made: Manifest, run: Run, pictures: bool) -> Iterator[
         yield recomputed(claim, measured)
     if not claims:
         yield Finding("claim", "failed", "the bundle claims nothing")
+    if before := run.of("run")[0].get("declared"):
+        path = folder / CLAIMS
+        same = path.is_file() and manifest.digest(path) == before
+        words = "is what the run began with" if same else "is not what the run began with"
+        yield Finding("claim", "held" if same else "failed", f"{CLAIMS} {words}")
 
 
 def recomputed(claim: Claim, measured: Measured) -> Finding:

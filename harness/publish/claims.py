@@ -26,6 +26,12 @@ SELECTORS: dict[str, Callable[[int, int], bool]] = {
     ">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt, "=": operator.eq,
 }  # fmt: skip
 MOST_CLAIMS = 1_000
+MODES: dict[str, tuple[str, ...]] = {
+    "all": KINDS,
+    "numerics": ("memory", "converges", "correct", "bits"),
+    "timing": ("ratio", "winner"),
+}
+"""Kinds of claims that a reproduction asks about."""
 _TERM = re.compile(r"([A-Za-z_]\w*)\s*(>=|<=|=|>|<)\s*(\d{1,12})", re.ASCII)
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", re.ASCII)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}", re.ASCII)

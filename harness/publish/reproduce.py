@@ -18,7 +18,7 @@ import psutil
 
 from harness.publish import claims as claiming
 from harness.publish import manifest
-from harness.publish.claims import Claim
+from harness.publish.claims import MODES, Claim
 from harness.publish.environments import Fact, Tier, changed_sources, compare, tier
 from harness.publish.evaluating import Finding, Measured
 from harness.publish.evidence import foreign, read_run
@@ -90,7 +90,7 @@ class _Evidence:
 
 def reproduce(
     folder: Path, ids: Sequence[str], here: Here, run_part: Runner, work: Path, budget: float | None = None,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = print, mode: str = "all",
 ) -> Reproduction:  # fmt: skip
     """Re-run what the claims of a bundle need, and judge them.
 
@@ -100,6 +100,7 @@ def reproduce(
         run_part: does the runs of one part into a folder, within a number of seconds.
         work: where the runs go, a folder each.
         budget: seconds that all of it may take.
+        mode: ``numerics`` (correct, converges, memory, bits), ``timing`` (ratio, winner) or ``all``.
 
     Raises:
         BundleError: the bundle is not as it was sealed.
@@ -110,7 +111,7 @@ def reproduce(
     if wrong:
         raise BundleError(f"the bundle is not as it was sealed ({wrong[0]}): see layerbench check")
     published_run = read_run(folder)
-    claims = chosen(claiming.read(folder), ids)
+    claims = chosen(claiming.read(folder), ids, mode)
     with foreign("the evidence"):
         published = Measured(published_run)
         due = tier(published_run, here.environment, here.digests, here.machine)
@@ -137,19 +138,24 @@ def reproduce(
     return Reproduction(work.name, made.bundle, due, tuple(facts), tuple(changed), tuple(verdicts), round(took, 2))
 
 
-def chosen(claims: list[Claim], ids: Sequence[str]) -> list[Claim]:
-    """Those that were asked for.
+def chosen(claims: list[Claim], ids: Sequence[str], mode: str) -> list[Claim]:
+    """Those that were asked for, of the kinds of a mode.
 
     Raises:
         UsageError: one that the bundle does not have, or it has none.
     """
+    if mode not in MODES:
+        raise UsageError(f"unknown mode {mode!r}: choose from {', '.join(MODES)}")
     known = [claim.id for claim in claims]
     for one in ids:
         if one not in known:
             raise UsageError(f"the bundle has no claim {one!r}: choose from {', '.join(known)}")
     if not claims:
         raise UsageError("the bundle claims nothing")
-    return [claim for claim in claims if not ids or claim.id in ids]
+    found = [claim for claim in claims if claim.kind in MODES[mode] and (not ids or claim.id in ids)]
+    if not found:
+        raise UsageError(f"none of these claims is of mode {mode}: it asks for {', '.join(MODES[mode])}")
+    return found
 
 
 def _concerns(name: str, claims: Sequence[Claim]) -> bool:

@@ -18,10 +18,9 @@ from harness.publish.evaluating import NOT_HERE, Measured, evaluate
 from harness.publish.evidence import foreign, read_run
 from harness.publish.manifest import FILE, SUMS, Manifest
 from harness.publish.opening import BundleError, files_of
-from harness.records.store import Run
+from harness.records.store import CLAIMS, Run
 from harness.report import everything
 
-CLAIMS = "claims.toml"
 DERIVED = ("tables", "plots")
 
 
@@ -40,8 +39,12 @@ def seal(folder: Path, declared: Path | None = None, authors: Sequence[str] = ()
     run = read_run(folder)
     with foreign("the records"):
         refuse_unfinished(run)
-        declared = declared or (folder / CLAIMS if (folder / CLAIMS).exists() else None)
+        before = run.of("run")[0].get("declared")
+        declared = declared or (folder / CLAIMS if before or (folder / CLAIMS).exists() else None)
         found = claiming.read_toml(declared) if declared else draft(run)
+        first = declared is not None and manifest.digest(declared) == before
+        if before and not first and declared == folder / CLAIMS:
+            raise BundleError(f"{CLAIMS} has changed since the run began with it: put it back, or give other --claims")
         if not found:
             raise BundleError("no claim holds on this run with room to spare: write some to a file and give --claims")
         refuse_gate_failures(run, found)
@@ -53,7 +56,7 @@ def seal(folder: Path, declared: Path | None = None, authors: Sequence[str] = ()
         stale = [n for n in files_of(folder) if n.split("/")[0] in DERIVED and n not in written]
         if stale:
             raise BundleError(f"{stale[0]} is not written by the report: remove it, then seal again")
-        texts = _texts(run, claims, authors)
+        texts = _texts(run, claims, authors, first)
     try:
         for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8")
@@ -64,12 +67,12 @@ def seal(folder: Path, declared: Path | None = None, authors: Sequence[str] = ()
     return made, claims
 
 
-def _texts(run: Run, claims: Sequence[Claim], authors: Sequence[str]) -> dict[str, str]:
+def _texts(run: Run, claims: Sequence[Claim], authors: Sequence[str], first: bool) -> dict[str, str]:
     version = manifest.packages()["layerbench"] or "unknown"
     return {
         **statements.of_evidence(run),
         claiming.FILE: statements.of_claims(claims),
-        "README.md": statements.readme(run, claims),
+        "README.md": statements.readme(run, claims, first),
         "CITATION.cff": statements.citation(run, version, authors or ("The authors of this run",)),
     }
 

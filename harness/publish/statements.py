@@ -69,8 +69,12 @@ def _label(run: Run) -> str:
     return machine_label(run.of("environment")[0]) if run.of("environment") else "unknown machine"
 
 
-def readme(run: Run, claims: Sequence[Claim]) -> str:
-    """Text of the bundle's ``README.md``."""
+def readme(run: Run, claims: Sequence[Claim], first: bool) -> str:
+    """Text of the bundle's ``README.md``.
+
+    Args:
+        first: whether the run began with these claims.
+    """
     header = run.of("run")[0]
     facts: dict[str, Any] = run.of("environment")[0] if run.of("environment") else {}
     chip = facts.get("gpu") or facts.get("cpu") or "an unknown machine"
@@ -91,7 +95,7 @@ def readme(run: Run, claims: Sequence[Claim]) -> str:
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for c in claims:
-        written = "after the results" if c.drafted else "declared"
+        written = "after the results" if c.drafted else "before the run" if first else "declared, when is not on record"
         lines.append(
             f"| {markdown(c.id)} | {markdown(c.sentence)} | {published(c)} | {c.n} | {markdown(c.verdict)} |"
             f" {c.minutes:g} | {written} |"

@@ -21,6 +21,7 @@ from harness.records.schema import SCHEMA, as_record
 Record = dict[str, Any]
 
 FILE = "records.jsonl"
+CLAIMS = "claims.toml"
 
 
 class StoreError(ValueError):

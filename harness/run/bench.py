@@ -40,6 +40,7 @@ class Settings:
         budget: seconds that the whole run may take, or None.
         timeout: seconds without a sign of life after which a worker is given up.
         measure: False for the gate alone.
+        claims: a file of claims, copied into the run's folder, its digest in the header, before anything runs.
     """
 
     sources: tuple[str, ...]
@@ -48,6 +49,7 @@ class Settings:
     budget: float | None = None
     timeout: float = 180.0
     measure: bool = True
+    claims: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,8 @@ def execute(wanted: Wanted, settings: Settings, label: Callable[[Record, str], P
             earlier = opening.earlier_run(folder) if settings.resume else None
             if earlier is None:
                 attempt = 1
-                opening.write_header(journal, planned, described, settings.measure, attempt)
+                declared = opening.declare(folder, settings.claims)
+                opening.write_header(journal, planned, described, settings.measure, attempt, declared)
             else:
                 attempt = earlier.attempts
                 opening.refuse_what_has_changed(earlier, described, wanted)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 import shlex
 import shutil
@@ -17,7 +18,7 @@ import psutil
 import harness
 from harness.records.environment import machine_digest
 from harness.records.schema import SCHEMA, CaseStatus, CellEnd, Group, LayerFacts, StrategyFacts
-from harness.records.store import FILE, Journal, Record, Run, StoreError, read
+from harness.records.store import CLAIMS, FILE, Journal, Record, Run, StoreError, read
 from harness.run.conductor import ALLOCATOR, Conductor
 from harness.run.jobs import Cell, Job, scope_of
 from harness.run.plan import Plan, make_plan
@@ -111,7 +112,25 @@ def plan(wanted: Wanted, described: Described, sources: tuple[str, ...]) -> Plan
     return make_plan(wanted, described.layers, strategies, machine, sources)
 
 
-def write_header(journal: Journal, planned: Plan, described: Described, measure: bool, attempt: int) -> None:
+def declare(folder: Path, claims: Path | None) -> str | None:
+    """Copy a file of claims into a run's folder before anything has run, and give its SHA-256.
+
+    Raises:
+        StoreError: it cannot be copied.
+    """
+    if claims is None:
+        return None
+    try:
+        data = claims.read_bytes()
+        (folder / CLAIMS).write_bytes(data)
+    except OSError as error:
+        raise StoreError(f"cannot copy {claims} to {folder}: {error.strerror}") from None
+    return hashlib.sha256(data).hexdigest()
+
+
+def write_header(
+    journal: Journal, planned: Plan, described: Described, measure: bool, attempt: int, declared: str | None
+) -> None:
     """Everything that is known before the run, closed as a cell of its own."""
     chosen = set(planned.wanted.layers)
     started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -131,6 +150,7 @@ def write_header(journal: Journal, planned: Plan, described: Described, measure:
         "allocator": ALLOCATOR if planned.wanted.allocator == "fixed" else {},
         "stack": described.stack,
         "digests": described.digests,
+        "declared": declared,
     }
     layers = [f for f in described.layers if f.layer in chosen]
     strategies = [f for f in described.strategies if f.layer in chosen]

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from harness.publish import check as checking
+from harness.publish import claims as claiming
 from harness.publish import manifest
 from harness.publish import seal as sealing
-from harness.publish.check import Finding
+from harness.publish.check import Finding, check
 from harness.publish.opening import BundleError, opened
 from harness.records.schema import CaseStatus, ControlResult
 from tests.conftest import ROOT, Cli
@@ -144,10 +145,25 @@ def test_an_archive_is_the_same_bytes_whatever_the_clock_and_checks_as_its_folde
 def test_sealing_twice_gives_the_same_bundle(copy: Path) -> None:
     before = manifest.read(copy).bundle
     declared = copy.parent / "claims.toml"
-    from harness.publish import claims as claiming
-
     declared.write_text(claiming.to_toml(CLAIMS))
     assert sealing.seal(copy, declared)[0].bundle == before
+
+
+def test_claims_that_the_run_began_with_are_known_as_such(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    text = claiming.to_toml([RATIO])
+    run(folder, declared=hashlib.sha256(text.encode()).hexdigest())
+    (folder / "claims.toml").write_text(text.replace(RATIO.id, "another"))
+    with pytest.raises(BundleError, match="has changed since the run began"):
+        sealing.seal(folder)
+    (folder / "claims.toml").write_text(text)
+    sealing.seal(folder)
+    assert "| before the run |" in (folder / "README.md").read_text()
+    assert [f.verdict for f in check(folder, False) if "what the run began with" in f.detail] == ["held"]
+    other = tmp_path / "other.toml"
+    other.write_text(text + "\n")
+    sealing.seal(folder, other)
+    assert "| declared, when is not on record |" in (folder / "README.md").read_text()
 
 
 def test_what_is_not_finished_blind_or_refused_by_the_gate_cannot_be_sealed(tmp_path: Path) -> None:
@@ -166,8 +182,6 @@ def test_what_is_not_finished_blind_or_refused_by_the_gate_cannot_be_sealed(tmp_
     bad = CaseStatus("wave", "fast", "wrong", "gradient", "gate", device="cpu")
     run(tmp_path / "wrong", extra=[bad])
     toml = tmp_path / "claims.toml"
-    from harness.publish import claims as claiming
-
     toml.write_text(claiming.to_toml([RATIO]))
     with pytest.raises(BundleError, match="did not pass the gate"):
         sealing.seal(tmp_path / "wrong", toml)

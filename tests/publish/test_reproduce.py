@@ -188,6 +188,17 @@ def test_errors_and_budgets_have_their_words(bundle: Path, tmp_path: Path) -> No
     assert "the budget has 0.0 left" in found.verdicts[0].why
 
 
+def test_a_mode_asks_for_its_kinds_of_claims_alone(bundle: Path, tmp_path: Path) -> None:
+    timing = _reproduce(bundle, tmp_path / "1", _runs(), mode="timing")
+    numerics = _reproduce(bundle, tmp_path / "2", _runs(), mode="numerics")
+    assert {v.claim.kind for v in timing.verdicts} == {"ratio", "winner"}
+    assert {v.claim.kind for v in numerics.verdicts} == {"memory", "correct", "converges", "bits"}
+    with pytest.raises(UsageError, match="none of these claims is of mode timing: it asks for ratio, winner"):
+        _reproduce(bundle, tmp_path / "3", None, numerics.verdicts[0].claim.id, mode="timing")
+    with pytest.raises(UsageError, match="unknown mode 'speed': choose from all, numerics, timing"):
+        _reproduce(bundle, tmp_path / "4", None, mode="speed")
+
+
 def test_a_changed_source_is_named_and_a_changed_bundle_refused(bundle: Path, tmp_path: Path) -> None:
     here = dataclasses.replace(HERE, digests={**DIGESTS, "wave/fast": "z", "wave/same": "y"})
     found = _reproduce(bundle, tmp_path / "1", _runs(), "fast-twice", here=here)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from harness.cli.app import FAILED, NOTHING_RAN, app, as_rows, clear_errors, fail, how_to_resume, sources
+from harness.cli.app import FAILED, NOTHING_RAN, app, as_rows, clear_errors, fail, how_to_resume
 from harness.cli.options import (
     Devices,
     Dtypes,
@@ -24,7 +24,6 @@ from harness.cli.options import (
     Strategies,
     Threads,
     Timeout,
-    free_folder,
 )
 
 
@@ -58,12 +57,13 @@ def bench(
     """Check, measure, write the page, tables and plots. Exit code 0 when the measuring is done and the gate passed."""
     from harness.run.bench import Settings, execute
     from harness.run.jobs import Scope
-    from harness.run.wanted import Wanted
+    from harness.run.places import free_folder, sources
+    from harness.run.wanted import GATE_LEVELS, Wanted
 
     if resume and out is None:
         raise fail("--resume needs --out FOLDER, the run to go on with")
     chosen = (tuple(layer or ()), tuple(strategy or ()), tuple(device or ()), tuple(dtype or ()), tuple(threads or ()))
-    scope = Scope({"quick": "quick", "default": "standard", "full": "full"}[profile.value])
+    scope = Scope(GATE_LEVELS[profile.value])
     wanted = Wanted(profile.value, *chosen, baseline, launches, seed, allocator, scope)
     wanted = dataclasses.replace(wanted, dims=tuple(dims or ()), passes=tuple(passed or ()))
     where: list[Path] = [out] if out else []

@@ -40,8 +40,8 @@ def _not_by_name(what: str, given: object, layer: str) -> str:
     else:
         file, last = f"mine/{layer or 'LAYER'}/{name}.py", "strategy = Strategy(forward)"
     return (
-        f"{what}={own or repr(given)} is in this process only, and a {what} runs in processes of its own, which find it by its "
-        f"file: write it to one (in a notebook `%%writefile {file}`, with `{last}` as its last line) and pass "
+        f"{what}={own or repr(given)} is in this process only, and a {what} runs in processes of its own, which find "
+        f"it by its file: write it to one (in a notebook `%%writefile {file}`, with `{last}` as its last line) and pass "
         f"from_=['mine'], {what}={name!r}"
     )
 

@@ -93,7 +93,7 @@ class Verified(Gated):
 
     @property
     def problems(self) -> list[str]:
-        """A line for each thing that is in the way of ``ok``: wrong answers with their command, then other reasons."""
+        """A line for each wrong answer with its command, for what was not checked and why, and for a blind gate."""
         lines = tables.wrong(self.failures)
         told = {(row.layer, row.strategy, row.device) for row in frames.rows_of(self.failures)}
         for row in frames.rows_of(self.gate):

@@ -32,17 +32,18 @@ def names(what: str, given: Names, layer: str = "") -> tuple[str, ...]:
 
 
 def _not_by_name(what: str, given: object, layer: str) -> str:
+    if what not in ("layer", "strategy"):
+        return f"{what}={given!r}: give a name or several"
     own = getattr(given, "__name__", "")
-    name = own if own.isidentifier() and own != what else "mine"
     if what == "layer":
-        file, last = "mine/my_layer/__init__.py", "layer = Layer(...)"
-        name = "my_layer"
+        name, file, last = "my_layer", "mine/my_layer/__init__.py", "layer = Layer(...)"
     else:
+        name = own if own.isidentifier() else "mine"
         file, last = f"mine/{layer or 'LAYER'}/{name}.py", "strategy = Strategy(forward)"
     return (
-        f"{what}={own or repr(given)} is in this process only, and a {what} runs in processes of its own, which find "
-        f"it by its file: write it to one (in a notebook `%%writefile {file}`, with `{last}` as its last line) and pass "
-        f"from_=['mine'], {what}={name!r}"
+        f"{what}={own or f'<{type(given).__name__}>'} is in this process only, and a {what} runs in processes of its "
+        f"own, which find it by its file: write it to one (in a notebook `%%writefile {file}`, with `{last}` as its "
+        f"last line) and pass from_=['mine'], {what}={name!r}"
     )
 
 

@@ -1,4 +1,4 @@
-"""``verify`` and ``bench`` from a program that has no file, as a notebook has none; and what Ctrl-C says."""
+"""``verify`` and ``bench`` as functions: what they ask for, what they refuse, and what Ctrl-C says."""
 
 import os
 import signal
@@ -17,38 +17,6 @@ from harness.run import bench as running
 from harness.run.wanted import UsageError
 from tests.analyse.made_up import header, run_of, write
 from tests.conftest import PACKAGES, ROOT
-
-PROGRAM = f"""
-import sys
-from harness.notebook import verify
-
-
-def double(x, weight):
-    return x * weight
-
-
-try:
-    verify(layer="scale", strategy=double)
-except ValueError as error:
-    print(error)
-found = verify(
-    layer="scale", strategy=["module", "wrong_gradient"], from_={str(PACKAGES / "hostile")!r}, check="values", dtype="float64"
-)
-print(found.ok, dict(zip(found.gate["strategy"], found.gate["result"])), "torch" in sys.modules)
-print(found.problems[0])
-"""
-
-
-def test_a_program_on_standard_input_asks_the_gate() -> None:
-    done = subprocess.run([sys.executable, "-"], input=PROGRAM, cwd=ROOT, capture_output=True, text=True, timeout=280)
-    assert done.returncode == 0, done.stderr
-    advice, summary, failure, again = done.stdout.splitlines()
-    assert "%%writefile mine/scale/double.py" in advice
-    assert summary == "False {'module': 'ok', 'wrong_gradient': 'wrong'} False"
-    assert failure.startswith("✗ scale/wrong_gradient values: gradient of weight, float64, N=3,D=5, seed 0: error ")
-    assert "verify --layer scale --strategy wrong_gradient --device cpu --check values --dtype float64" in again
-    assert "plan: gate for 2 strategies" in done.stderr
-
 
 INTERRUPTED = """
 import sys

@@ -32,8 +32,8 @@ def test_one_name_several_or_none() -> None:
         ([fast], "fast", "fast"),
         (lambda x: x, "<lambda>", "mine"),
         (torch.nn.Linear, "Linear", "Linear"),
-        (torch.nn.Sequential(), "Sequential()", "mine"),
-        (Strategy(fast), "Strategy(forward=", "mine"),
+        (torch.nn.Sequential(torch.nn.Tanh()), "<Sequential>", "mine"),
+        (Strategy(fast), "<Strategy>", "mine"),
     ],
 )
 def test_what_is_no_name_is_to_be_written_to_a_file(given: Any, shown: str, name: str) -> None:
@@ -49,6 +49,11 @@ def test_what_is_no_name_is_to_be_written_to_a_file(given: Any, shown: str, name
 def test_a_layer_that_is_no_name_is_told_where_layers_live() -> None:
     with pytest.raises(UsageError, match=r"%%writefile mine/my_layer/__init__\.py`, with `layer = Layer"):
         names("layer", object())
+
+
+def test_other_names_are_asked_for_plainly() -> None:
+    with pytest.raises(UsageError, match=r"^dtype=3: give a name or several$"):
+        names("dtype", 3)  # type: ignore[arg-type]
 
 
 def test_a_module_is_no_folder() -> None:

@@ -13,12 +13,15 @@ import pytest
 
 from harness.analyse.limit import Limited, limited
 from harness.layers.discover import SourceError
+from harness.notebook import Verified
 from harness.records.schema import CaseStatus
-from harness.records.store import Run
+from harness.records.store import Run, read
 from harness.run import pair
 from harness.run.wanted import UsageError, Wanted
 from harness.testing.layerbench import Layerbench, conclude
+from tests.analyse import recorded
 from tests.analyse.made_up import GROUP, header, run_of, strategy, write
+from tests.analyse.recorded import ORDER
 from tests.conftest import PACKAGES, ROOT
 
 pytest_plugins = ["pytester"]
@@ -75,6 +78,42 @@ def test_a_wrong_strategy_fails_with_the_gate_s_line_and_its_command(suite: pyte
         "E *python -m harness verify --layer scale --strategy wrong_gradient --device cpu --check values --dtype float64 *",
     ])  # fmt: skip
     found.stdout.no_fnmatch_line("*harness/testing/layerbench.py*")
+
+
+@pytest.mark.parametrize(
+    ("statuses", "missed", "outcome", "text"),
+    [
+        ({}, False, "pass", ""),
+        ({"hand": "unsupported"}, False, "skip", "one/hand: unsupported: a reason"),
+        ({"hand": "unsupported", "made": "wrong"}, False, "fail", "one/made: wrong: a reason"),
+        ({"hand": "crashed"}, False, "fail", "one/hand: crashed: a reason"),
+        ({}, True, "fail", "the gate is blind: a flipped sign went through"),
+        (dict.fromkeys(ORDER, "unsupported"), True, "fail", "the gate is blind"),
+        (dict.fromkeys(ORDER, "unsupported"), False, "skip", "one/plain: unsupported: a reason"),
+    ],
+)
+def test_agrees_passes_only_where_all_was_judged(
+    bench: Layerbench,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    statuses: dict[str, str],
+    missed: bool,
+    outcome: str,
+    text: str,
+) -> None:
+    where = {"stage": "gate", "dims": "", "dtype": "", "device": "cpu", "threads": 0, "pass": ""}
+    items = [*recorded.records({}), *(
+        {"kind": "status", "layer": "one", "strategy": s, "status": word, "reason": "a reason", **where} for s, word in statuses.items()
+    )]  # fmt: skip
+    if missed:
+        items.append({"kind": "control", "control": "a flipped sign", "fault": 1, "device": "cpu", "check": "values", "result": "missed", "detail": ""})  # fmt: skip
+    found = Verified(read(recorded.write(tmp_path / "run", items)), ())
+    monkeypatch.setattr("harness.testing.layerbench.verify", lambda **_: found)
+    if outcome == "pass":
+        assert bench.agrees("one", "hand") is found
+    else:
+        with pytest.raises(pytest.skip.Exception if outcome == "skip" else AssertionError, match=text):
+            bench.agrees("one", "hand")
 
 
 def _found(verdict: str = "held", low: float = 0.98, high: float = 1.02, why: str = "", launches: int = 8) -> Limited:

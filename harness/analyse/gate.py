@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -35,6 +35,24 @@ ORDER = ("ok", "not_applicable", "not_run", "unsupported", "upstream", "wrong")
 """Results from good to bad; ``upstream`` is a wrong answer that was shown to come from PyTorch."""
 
 CASE = ["layer", "strategy", "device"]
+
+NOT_HERE = ("unsupported", "skipped")
+"""Results of strategies that cannot run on this machine, which is not wrong."""
+
+
+def judged(run: Run) -> pd.DataFrame:
+    """The gate's rows of what was asked for, without the baselines that were only needed for it."""
+    gate = frames.gate(run)
+    return gate[gate["strategy"].isin([*run.of("run")[0]["wanted"]["strategies"], frames.LAYER_ITSELF])]
+
+
+def outcome(gate: pd.DataFrame) -> Literal["passed", "failed", "nothing"]:
+    """What all its rows come to; ``nothing`` where nothing was checked."""
+    if (gate["result"] == "not_run").all():
+        return "nothing"
+    if not gate["result"].isin(["ok", *NOT_HERE]).all():
+        return "failed"
+    return "passed" if (gate["result"] == "ok").any() else "nothing"
 
 
 def matrix(run: Run) -> pd.DataFrame:

@@ -20,7 +20,6 @@ app = typer.Typer(
     help="Which way should I implement this layer? Check that strategies agree, then measure them.",
 )
 
-OURS = "implementations"
 FAILED, USAGE, INCONCLUSIVE, NOTHING_RAN, INTERRUPTED = 1, 2, 3, 4, 130
 
 
@@ -54,13 +53,6 @@ def how_to_resume(where: list[Path], more: list[str] | None) -> Iterator[None]:
         again = "".join(f" --from {source}" for source in more or ())
         hint = f"; go on with: layerbench bench --resume --out {where[0]}{again}" if where else ""
         raise fail(f"interrupted; finished cells are kept{hint}", INTERRUPTED) from None
-
-
-def sources(more: list[str] | None) -> tuple[str, ...]:
-    """Ours and other people's, as worker processes find them."""
-    from harness.layers.discover import resolve
-
-    return (OURS, *map(resolve, more or ()))
 
 
 def as_rows(frame: Any) -> Any:

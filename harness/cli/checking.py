@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from harness.cli.app import FAILED, NOTHING_RAN, OURS, app, as_rows, clear_errors, fail, how_to_resume, sources
+from harness.cli.app import FAILED, NOTHING_RAN, app, as_rows, clear_errors, fail, how_to_resume
 from harness.cli.options import Devices, From, Json, Layers, Out, Seed, Strategies, Timeout
 
 
@@ -18,6 +18,7 @@ from harness.cli.options import Devices, From, Json, Layers, Out, Seed, Strategi
 def list_(more: From = None, as_json: Json = False) -> None:
     """Name the layers and strategies that there are, without running any."""
     from harness.layers.discover import scan
+    from harness.run.places import OURS
 
     with clear_errors():
         entries = scan([OURS, *(more or [])])
@@ -60,6 +61,7 @@ def verify(
     from harness.report import tables
     from harness.run.bench import Settings, execute
     from harness.run.jobs import Scope
+    from harness.run.places import sources
     from harness.run.wanted import Wanted
 
     started = time.monotonic()
@@ -72,8 +74,7 @@ def verify(
         settings = Settings(sources(more), out or Path(scratch) / "verify", timeout=timeout, measure=False)
         outcome = execute(wanted, settings, lambda *_: Path())
         run = read(outcome.folder)
-    gate = frames.gate(run)
-    gate = gate[gate["strategy"].isin([*strategy, frames.LAYER_ITSELF])] if strategy else gate
+    gate = found.judged(run)
     matrix, failures, controls = found.matrix(run), found.failures(run, more or ()), found.controls(run)
     if as_json:
         answer = {
@@ -98,7 +99,11 @@ def verify(
         raise fail(
             f"the gate is blind: {outcome.missed} planted faults went through, so its word counts for nothing", FAILED
         )
-    _exit_by(gate, bool(len(gate)))
+    match found.outcome(gate):
+        case "nothing":
+            raise fail("nothing was checked", NOTHING_RAN)
+        case "failed":
+            raise typer.Exit(FAILED)
 
 
 @app.command(epilog="Example: layerbench audit --claim once-differentiable-is-loud")
@@ -129,13 +134,3 @@ def audit(
     if departed:
         names = ", ".join(f.name for f in departed)
         raise fail(f"this torch does not behave as documented: {names}", FAILED)
-
-
-def _exit_by(gate: Any, ran: bool) -> None:
-    if (gate["result"] == "not_run").all():
-        raise fail("nothing was checked", NOTHING_RAN)
-    wrong = ~gate["result"].isin(["ok", "unsupported", "skipped"])
-    if wrong.any():
-        raise typer.Exit(FAILED)
-    if not ran or not (gate["result"] == "ok").any():
-        raise fail("nothing was checked", NOTHING_RAN)

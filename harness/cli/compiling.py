@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.app import FAILED, NOTHING_RAN, app, as_rows, clear_errors, fail, how_to_resume, sources
+from harness.cli.app import FAILED, NOTHING_RAN, app, as_rows, clear_errors, fail, how_to_resume
 from harness.cli.options import From, Json, Layers, Timeout
 
 
@@ -30,6 +30,7 @@ def aot(
     """
     from harness.report import kernels
     from harness.run.ahead import compile_all
+    from harness.run.places import sources
 
     if out and out.suffix not in (".md", ".csv"):
         raise fail(f"--out {out}: give a file that ends in .md or .csv")

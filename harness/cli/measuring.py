@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from harness.cli.app import FAILED, NOTHING_RAN, app, as_rows, clear_errors, fail, how_to_resume, sources
+from harness.cli.app import FAILED, NOTHING_RAN, app, as_rows, clear_errors, fail, how_to_resume
 from harness.cli.options import (
     Devices,
     Dtypes,
@@ -24,7 +24,6 @@ from harness.cli.options import (
     Strategies,
     Threads,
     Timeout,
-    free_folder,
 )
 
 
@@ -62,14 +61,15 @@ def bench(
     from harness.publish import claims as claiming
     from harness.run.bench import Settings, execute
     from harness.run.jobs import Scope
-    from harness.run.wanted import Wanted
+    from harness.run.places import free_folder, sources
+    from harness.run.wanted import GATE_LEVELS, Wanted
 
     if resume and out is None:
         raise fail("--resume needs --out FOLDER, the run to go on with")
     if resume and claims:
         raise fail("--claims belongs to the beginning of a run: leave it out with --resume")
     chosen = (tuple(layer or ()), tuple(strategy or ()), tuple(device or ()), tuple(dtype or ()), tuple(threads or ()))
-    scope = Scope({"quick": "quick", "default": "standard", "full": "full"}[profile.value])
+    scope = Scope(GATE_LEVELS[profile.value])
     wanted = Wanted(profile.value, *chosen, baseline, launches, seed, allocator, scope)
     wanted = dataclasses.replace(wanted, dims=tuple(dims or ()), passes=tuple(passed or ()))
     where: list[Path] = [out] if out else []

@@ -1,11 +1,10 @@
-"""Options that several commands share, and the folder where a run goes by default."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
-import time
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -45,15 +44,3 @@ Timeout = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="Of all random values.", min=0)]
 ProfileOption = Annotated[ProfileName, typer.Option("--profile", help="How much is measured.")]
-
-
-def free_folder(environment: dict[str, Any], profile: str) -> Path:
-    """A folder under results/ for this machine and day that nobody has used."""
-    from harness.records.environment import machine_label
-
-    stem = Path("results") / machine_label(environment) / f"{time.strftime('%Y-%m-%d')}-{profile}"
-    return next(
-        folder
-        for n in range(1, 10_000)
-        if not (folder := stem if n == 1 else stem.with_name(f"{stem.name}-{n}")).exists()
-    )

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from harness.cli.app import FAILED, INCONCLUSIVE, NOTHING_RAN, app, as_rows, clear_errors, fail, how_to_resume
-from harness.cli.options import Json, Out, free_folder
+from harness.cli.options import Json, Out
 
 
 @app.command(epilog="Example: layerbench selftest --full --json")
@@ -21,6 +21,7 @@ def selftest(
     """Let the meter prove itself on this machine, in 3 minutes. Exit code 1 if it fails in anything."""
     from harness.analyse.frames import proofs
     from harness.report import meter
+    from harness.run.places import free_folder
     from harness.run.selftest import selftest as run_proofs
 
     with how_to_resume([], None), clear_errors():

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.app import FAILED, app, as_rows, clear_errors, fail, how_to_resume, sources
+from harness.cli.app import FAILED, app, as_rows, clear_errors, fail, how_to_resume
 from harness.cli.options import From, Json, Timeout
 from harness.report.escaping import terminal
 
@@ -127,6 +127,7 @@ def reproduce(
     from harness.publish import reproduce as reproducing
     from harness.publish.evidence import read_run
     from harness.publish.opening import opened
+    from harness.run.places import sources
 
     with how_to_resume([], None), clear_errors(), opened(bundle) as folder:
         beside = out or (bundle if bundle.is_dir() else bundle.parent) / "reproductions"

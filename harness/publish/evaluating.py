@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.analyse import frames
+from harness.analyse.gate import NOT_HERE
 from harness.analyse.launches import GROUP, log_ratios
 from harness.analyse.statistics import FEWEST_LAUNCHES, Interval, interval
 from harness.publish.claims import OPERATORS, Claim
 from harness.records.schema import Group
 from harness.records.store import Record, Run
-
-NOT_HERE = ("skipped", "unsupported")
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.analyse import frames
+from harness.analyse.gate import NOT_HERE
 from harness.publish import claims as claiming
 from harness.publish import manifest, statements
 from harness.publish.claims import Claim
 from harness.publish.drafting import draft, minutes
-from harness.publish.evaluating import NOT_HERE, Measured, evaluate
+from harness.publish.evaluating import Measured, evaluate
 from harness.publish.evidence import foreign, read_run
 from harness.publish.manifest import FILE, SUMS, Manifest
 from harness.publish.opening import BundleError, files_of

@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from harness.analyse import frames
 from harness.analyse.launches import GROUP
 from harness.analyse.pairs import FIRST_CALL_DOUBT
-from harness.report.drawing import GREY, Styles, count, group_title, head, legend, plain_ticks, threads
+from harness.report.drawing import GREY, Figure, Styles, count, group_title, head, legend, plain_ticks, threads
 
 SERIES = ["device", "threads", "dtype", "pass"]
 

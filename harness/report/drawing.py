@@ -14,7 +14,7 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as _Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from harness.records.store import Run
@@ -42,6 +42,15 @@ Styles = dict[str, dict[str, Any]]
 
 HEAD_SIZE, WIDTH_OF_A_CHARACTER = 8.5, 0.56
 """Points, and ems, of a title."""
+
+
+class Figure(_Figure):
+    """A figure that a notebook shows by itself, though no pyplot and no window stands behind it."""
+
+    def _repr_png_(self) -> bytes:
+        stream = io.BytesIO()
+        self.savefig(stream, format="png", dpi=110, metadata={"Software": None})
+        return stream.getvalue()
 
 
 def complete(stated: dict[str, dict[str, str | None]]) -> Styles:

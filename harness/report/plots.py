@@ -5,8 +5,9 @@ Every strategy keeps its colour (Okabe–Ito), marker and dash in all of them; w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from harness.analyse import contending, frames
 from harness.analyse.contending import Evidence
@@ -26,6 +26,7 @@ from harness.report import decision_plots, sweep_plots
 from harness.report.drawing import (
     GREY,
     RC,
+    Figure,
     Styles,
     complete,
     count,
@@ -38,6 +39,9 @@ from harness.report.drawing import (
     size_name,
     threads,
 )
+
+NAMES = ("decision", "speedup", "ratio", "latency", "memory-size", "break-even", "noise", "memory", "training")
+"""What there can be a plot of; its name is one of these, a hyphen and the layer's."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +61,8 @@ def write_all(run: Run, folder: Path) -> list[Path]:
         return [path for plot in draw(run) for path in save(plot.figure, folder / plot.name)]
 
 
-def draw(run: Run, have: Evidence | None = None) -> Iterator[Plot]:
-    """Every plot of a run, one after the other; draw and save within ``mpl.rc_context(RC)``."""
+def draw(run: Run, have: Evidence | None = None, only: str = "") -> Iterator[Plot]:
+    """Every plot of a run, or only that of a name, one after the other; draw and save within ``mpl.rc_context(RC)``."""
     have = have or contending.evidence(run)
     timing, memory = have.timing, have.memory
     first, picks, noisy, samples = have.first, winners(have), noise(run), in_order(run)
@@ -66,24 +70,32 @@ def draw(run: Run, have: Evidence | None = None) -> Iterator[Plot]:
     for layer, rows in timing.groupby("layer", sort=False):
         title = f"{layer} · {machine(run)}"
         held, cold = _of(memory, layer), _of(first, layer)
-        figures = {
-            "decision": ("what to use", decision_plots.decisions(_of(picks, layer), styles, title)),
-            "speedup": ("speed-up over the baseline", speed_ups(rows, styles, title)),
-            "ratio": ("speed-up against size", sweep_plots.ratios(rows, styles, title)),
-            "latency": ("time against size", latencies(rows, styles, title)),
-            "memory-size": ("memory against size", sweep_plots.bytes_by_size(held, styles, title)),
-            "break-even": ("first call and all later ones", decision_plots.break_evens(rows, cold, styles, title)),
-            "noise": ("the baseline against itself", sweep_plots.noises(_of(noisy, layer), _of(samples, layer), title)),
+        figures: dict[str, tuple[str, Callable[[], Figure | None]]] = {
+            "decision": ("what to use", partial(decision_plots.decisions, _of(picks, layer), styles, title)),
+            "speedup": ("speed-up over the baseline", partial(speed_ups, rows, styles, title)),
+            "ratio": ("speed-up against size", partial(sweep_plots.ratios, rows, styles, title)),
+            "latency": ("time against size", partial(latencies, rows, styles, title)),
+            "memory-size": ("memory against size", partial(sweep_plots.bytes_by_size, held, styles, title)),
+            "break-even": (
+                "first call and all later ones",
+                partial(decision_plots.break_evens, rows, cold, styles, title),
+            ),
+            "noise": (
+                "the baseline against itself",
+                partial(sweep_plots.noises, _of(noisy, layer), _of(samples, layer), title),
+            ),
         }
-        for name, (caption, figure) in figures.items():
-            if figure is not None:
+        for name, (caption, drawn) in figures.items():
+            if only in ("", f"{name}-{layer}") and (figure := drawn()) is not None:
                 yield Plot(f"{name}-{layer}", str(layer), caption, figure)
     for layer, rows in memory[memory["reason"] == ""].groupby("layer", sort=False):
-        figure = memories(rows, styles, f"{layer} · {machine(run)}")
-        yield Plot(f"memory-{layer}", str(layer), "memory of each strategy", figure)
+        if only in ("", f"memory-{layer}"):
+            figure = memories(rows, styles, f"{layer} · {machine(run)}")
+            yield Plot(f"memory-{layer}", str(layer), "memory of each strategy", figure)
     for name, rows in _trainings(frames.training(run)):
-        layer = str(rows["layer"].iloc[0])
-        yield Plot(f"training-{name}", layer, "training curves", curves(rows, styles, f"{layer} · {machine(run)}"))
+        if only in ("", f"training-{name}"):
+            layer = str(rows["layer"].iloc[0])
+            yield Plot(f"training-{name}", layer, "training curves", curves(rows, styles, f"{layer} · {machine(run)}"))
 
 
 def _of(frame: pd.DataFrame, layer: object) -> pd.DataFrame:

@@ -7,12 +7,22 @@ from collections.abc import Hashable
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from harness.analyse import frames
 from harness.analyse.costs import OF_PASS
 from harness.analyse.launches import GROUP
-from harness.report.drawing import GREY, Styles, count, group_title, head, legend, plain_ticks, size_name, threads
+from harness.report.drawing import (
+    GREY,
+    Figure,
+    Styles,
+    count,
+    group_title,
+    head,
+    legend,
+    plain_ticks,
+    size_name,
+    threads,
+)
 
 SERIES = ["device", "dtype", "threads"]
 

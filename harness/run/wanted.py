@@ -54,6 +54,9 @@ PROFILES = {
     ),
 }  # fmt: skip
 
+GATE_LEVELS = {"quick": "quick", "default": "standard", "full": "full"}
+"""How much the gate checks before a profile is measured."""
+
 
 @dataclass(frozen=True)
 class Wanted:

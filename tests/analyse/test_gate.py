@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from harness.analyse import frames, gate
@@ -167,3 +168,28 @@ def test_without_any_check_there_are_empty_frames(tmp_path: Path) -> None:
         assert frame.empty
     assert gate.summary(run) == {"checks": {}, "controls": {}}
     assert tables.matrix(gate.matrix(run)).empty
+
+
+def test_only_what_was_asked_for_is_judged(tmp_path: Path) -> None:
+    run = _run(tmp_path, _check("base", "values"), _check("other", "values"))
+    assert list(gate.judged(run)["strategy"]) == ["base", "other"]
+    run.of("run")[0]["wanted"]["strategies"] = ["other"]  # the baseline is then there for the other's sake only
+    assert set(frames.gate(run)["strategy"]) == {"base", "other"}
+    assert list(gate.judged(run)["strategy"]) == ["other"]
+
+
+@pytest.mark.parametrize(
+    ("results", "outcome"),
+    [
+        (["ok"], "passed"),
+        (["ok", "unsupported", "skipped"], "passed"),
+        (["ok", "wrong"], "failed"),
+        (["ok", "crashed"], "failed"),
+        (["ok", "not_run"], "failed"),
+        (["not_run", "not_run"], "nothing"),
+        (["unsupported", "skipped"], "nothing"),
+        ([], "nothing"),
+    ],
+)
+def test_all_rows_of_the_gate_come_to_one_outcome(results: list[str], outcome: str) -> None:
+    assert gate.outcome(pd.DataFrame({"result": results}, dtype=object)) == outcome

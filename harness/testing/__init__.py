@@ -1,0 +1,1 @@
+"""For the test suites of others: a pytest plugin with one fixture, ``layerbench`` (see docs/in-your-tests.md)."""

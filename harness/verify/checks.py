@@ -106,7 +106,7 @@ def causality(subject: Subject, dims: Dims, dtype: str, seed: int) -> list[Check
     values, other = subject.draw(dims, dtype, seed), subject.draw(dims, dtype, seed + 1)
     inputs = {}
     for n, x in values.inputs.items():
-        shape = subject.layer.inputs[n].shape
+        shape = subject.layer.inputs[n].names
         inputs[n] = x.clone()
         if name in shape:
             later = [slice(None)] * shape.index(name) + [slice(half, None)]
@@ -140,6 +140,9 @@ def many_elements(subject: Subject, seed: int) -> list[Check]:
     return compare(subject, question, dims, dtype, seed, 1)
 
 
-def training(subject: Subject, dtype: str, seed: int, starts: int) -> list[Training]:
-    """Training on the layer's task."""
+def training(subject: Subject, dtype: str, seed: int, starts: int) -> list[Check] | list[Training]:
+    """Training on the layer's task, where it has one."""
+    if subject.layer.task is None:
+        dims = subject.layer.check[0]
+        return [subject.check("training", dtype, dims, "loss", "not_applicable", detail="the layer has no task")]
     return [check_training(subject, dtype, seed, starts)]

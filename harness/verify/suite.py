@@ -194,8 +194,9 @@ def _shapes(subject: Subject, seed: int, level: Level) -> Iterator[Stage]:
     layer, dtype = subject.layer, subject.claims.working_dtype
     if "compiler" not in subject.claims.needs:
         for number in range(SHAPES[level]):
-            dims = arranging.random_dims(layer, 1000 * seed + number, 4_000 if subject.interpreted else 40_000)
-            yield _asked(subject, Question("shapes", probes.gradients), dims, dtype, seed, FEW_DRAWS)
+            chosen = arranging.random_dims(layer, 1000 * seed + number, 4_000 if subject.interpreted else 40_000)
+            if chosen is not None:
+                yield _asked(subject, Question("shapes", probes.gradients), chosen, dtype, seed, FEW_DRAWS)
     if not layer.leading:
         return
     if subject.claims.kernels:
@@ -230,7 +231,7 @@ def many_tiles(layer: Layer) -> list[Dims]:
         {n: many if (n == layer.leading) is leads else SEVERAL for n in layer.check[0]}
         for many, leads in ((MANY, True), (MANY, False), (WHOLE, False))
     ]
-    return [dims for dims in mixed if layer.cost("forward", dims).flops <= MANY_FLOPS]
+    return [dims for dims in mixed if layer.possible(dims) and layer.work(dims) <= MANY_FLOPS]
 
 
 def one_long(layer: Layer) -> list[Dims]:
@@ -239,8 +240,10 @@ def one_long(layer: Layer) -> list[Dims]:
     long = [{**first, n: size} for size in (MANY, LONG_INTERPRETED) for n in first if n != layer.leading]
 
     def fits(dims: Dims) -> bool:
+        if not layer.possible(dims):
+            return False
         elements = max(math.prod(o.sizes(dims)) for o in layer.operands.values())
-        return elements <= MANY_ELEMENTS and layer.cost("forward", dims).flops <= MANY_FLOPS
+        return elements <= MANY_ELEMENTS and layer.work(dims) <= MANY_FLOPS
 
     return [dims for dims in long if fits(dims)]
 

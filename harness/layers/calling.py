@@ -33,6 +33,8 @@ def module_class(forward: Callable[..., Any]) -> type[nn.Module] | None:
 def construct(module: Callable[..., nn.Module], dims: Dims) -> nn.Module:
     """Build a module from those dims that its constructor names, or from all where it takes any keyword.
 
+    What it draws to initialise itself leaves the global generator as it was.
+
     Raises:
         ForwardError: the constructor wants something that is no dim.
     """
@@ -45,7 +47,11 @@ def construct(module: Callable[..., nn.Module], dims: Dims) -> nn.Module:
             " name a dim so, or give functools.partial(Module, name=value)"
         )
     every = any(p.kind is p.VAR_KEYWORD for p in wanted)
-    return module(**{name: size for name, size in dims.items() if every or name in named})
+    seed, state = torch.initial_seed(), torch.get_rng_state()
+    made = module(**{name: size for name, size in dims.items() if every or name in named})
+    if torch.initial_seed() == seed:  # a seed that a constructor sets is left for the gate to see
+        torch.set_rng_state(state)
+    return made
 
 
 def by_name(forward: Callable[..., Any]) -> Callable[..., Any]:

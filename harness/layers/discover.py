@@ -38,6 +38,11 @@ class Entry:
     summary: str
     alone: bool = False
 
+    @property
+    def is_outside(self) -> bool:
+        """Whether it is loaded by its location, and not as a part of a package."""
+        return self.module.startswith(_OUTSIDE)
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -168,7 +173,7 @@ def _line(error: BaseException, path: Path) -> str:
 
 
 def _import(entry: Entry) -> ModuleType:
-    if not entry.module.startswith(_OUTSIDE):
+    if not entry.is_outside:
         return importlib.import_module(entry.module)
     if entry.alone:
         return _execute(entry.module, entry.path, None)

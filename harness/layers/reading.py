@@ -55,6 +55,14 @@ def holds_layer(path: Path) -> bool:
         return False
 
 
+def keyword_of_layer(path: Path, keyword: str) -> str:
+    """A string that a file hands to its ``layer = Layer(...)`` by keyword; empty where it hands none."""
+    call = _assigned(ast.parse(path.read_text(encoding="utf-8"))).get("layer")
+    given = {k.arg: k.value for k in call.keywords} if isinstance(call, ast.Call) else {}
+    value = given.get(keyword)
+    return value.value if isinstance(value, ast.Constant) and isinstance(value.value, str) else ""
+
+
 def name_of(path: Path) -> str:
     """The name that a file or folder gives to what it holds.
 

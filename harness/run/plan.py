@@ -257,7 +257,7 @@ def _checked(
     valid("baseline", (wanted.baseline,) if wanted.baseline else (), ways)
     for layer in layers:
         own = {s.strategy: s.error for s in strategies if s.layer == layer.layer}
-        why = own.get(layer.reference, "no such file")
+        why = own.get(layer.reference, "there is none of that name")
         if layer.layer in chosen and why is not None:
             raise UsageError(f"layer {layer.layer}: its reference {layer.reference!r} cannot be used: {why}")
     valid("device", wanted.devices, DEVICES)

@@ -18,8 +18,21 @@ from harness.verify.training import check_training
 
 VALUES = Question("values", probes.gradients)
 REPEATS = 10
+STEADY = 0.01
+"""Relative difference between two answers to the same values that no order of sums explains."""
 MANY_ELEMENTS, FEW_DRAWS = 2**24, 2
 """Of so many elements a draw pools enough by itself, and moving eight between processes takes minutes."""
+
+
+def values(subject: Subject, dims: Dims, dtype: str, seed: int) -> list[Check]:
+    """Output and gradients; of a wrong strategy also whether it answers otherwise to the same values."""
+    found = compare(subject, VALUES, dims, dtype, seed)
+    if all(c.result == "ok" or c.error is None for c in found):
+        return found
+    again = [subject.asked.ask(probes.gradients, dims, [subject.draw(dims, dtype, seed)]) for _ in range(2)]
+    random = any((again[0][n].double() - t.double()).norm() > STEADY * t.double().norm() for n, t in again[1].items())
+    said = "it answers otherwise to the same values: dropout, or another random draw"
+    return [replace(c, detail=said) if random and c.result == "wrong" else c for c in found]
 
 
 def size(subject: Subject, group: Group, seed: int) -> list[Check]:

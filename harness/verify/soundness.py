@@ -15,6 +15,7 @@ from harness.layers.calling import module_class, refuse_arguments
 from harness.layers.drawing import Values, draw
 from harness.layers.gradients import MissingGradientError, build
 from harness.layers.spec import Cost, Dims, Layer, Strategy
+from harness.records.schema import dims_text
 from harness.verify.asking import status_of
 from harness.verify.probes import Answer, WrongAnswerError, gradients
 
@@ -51,14 +52,16 @@ def _refuse_cost(layer: Layer) -> None:
         except Exception as error:
             raise UnsoundLayerError(f"its cost raised for {passed}: {status_of(error)[1]}") from error
         if not isinstance(found, Cost):
-            raise UnsoundLayerError(f"its cost gave a {type(found).__name__} for {passed}: give Cost(flops, elements)")
+            raise UnsoundLayerError(f"its cost for {passed} is {type(found).__name__}: give Cost(flops, elements)")
 
 
 def _drawn(layer: Layer, dims: Dims, device: str) -> Values:
     try:
         return draw(layer, dims, torch.float64, device, 0)
     except Exception as error:
-        raise UnsoundLayerError(f"its values cannot be drawn at {dict(dims)}: {status_of(error)[1]}") from error
+        raise UnsoundLayerError(
+            f"its values cannot be drawn at {dims_text(dict(dims))}: {status_of(error)[1]}"
+        ) from error
 
 
 def _refuse_other_draws(values: Values, again: Values) -> None:
@@ -75,11 +78,11 @@ def _answered(layer: Layer, reference: Strategy, dims: Dims, values: Values) -> 
         refuse_arguments(layer, reference)
         return gradients(reference, dims, [values], afterwards=True)
     except WrongAnswerError as error:
-        raise UnsoundLayerError(f"its reference is wrong at {dict(dims)}: {error.tensor} {error}") from None
+        raise UnsoundLayerError(f"its reference is wrong at {dims_text(dict(dims))}: {error.tensor} {error}") from None
     except MissingGradientError as error:
         raise UnsoundLayerError(f"in its reference {error}: an operand without one must say so") from None
     except Exception as error:
-        raise UnsoundLayerError(f"its reference fails at {dict(dims)}: {status_of(error)[1]}") from error
+        raise UnsoundLayerError(f"its reference fails at {dims_text(dict(dims))}: {status_of(error)[1]}") from error
 
 
 def _refuse_writing(before: dict[str, Tensor], answer: Answer) -> None:

@@ -60,7 +60,7 @@ def _folder(source: str) -> tuple[Path, str]:
         folder = Path(source).resolve()
         return folder, _outside(folder)
     if not _is_package(source):
-        raise SourceError(f"no package and no folder called {source!r}: give an importable package or a path")
+        raise SourceError(f"no package, folder or file called {source!r}: give an importable package or a path")
     spec = importlib.util.find_spec(source)
     assert spec is not None
     assert spec.submodule_search_locations is not None

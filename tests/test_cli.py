@@ -45,7 +45,7 @@ def test_help_shows_an_example_for_each_command(cli: Cli) -> None:
         (("bench", "--resume"), "--resume needs --out FOLDER"),
         (("bench", "--resume", "--out", "tests"), "holds no records.jsonl"),
         (("bench", "--budget", "soon"), "--budget soon: give a time such as 90s, 8m or 1h"),
-        (("bench", "--from", "no_such_package"), "no package and no folder called 'no_such_package'"),
+        (("bench", "--from", "no_such_package"), "no package, folder or file called 'no_such_package'"),
         (("bench", "--device", "cpu", "--allocator", "mine"), "--allocator mine: choose fixed or system"),
         (("report", "no/such/run"), "holds no records.jsonl"),
         (("compare", "no/such/run", "no/such/run"), "holds no records.jsonl"),

@@ -239,7 +239,8 @@ def _gate_row(run: Run, found: pd.DataFrame, layer: str, name: str, device: str)
     statuses = [r for r in mine("status") if not r["dims"] and r["stage"] in ("plan", "gate")]
     scope = run.of("run")[0]["wanted"].get("scope", {})
     partial = any(scope.get(k) for k in ("checks", "dtypes", "dims"))
-    result = statuses[0]["status"] if statuses else "ok" if trained or (partial and mine("check")) else "not_run"
+    last = trained or [c for c in mine("check") if c["check"] == "training"]  # what has no task is done as well
+    result = statuses[0]["status"] if statuses else "ok" if last or (partial and mine("check")) else "not_run"
     loss = trained[0]["final_loss"] if trained else None
     loss = math.nan if loss is None else float(loss)
     return [len(mine("check")), worst, loss, result, statuses[0]["reason"] if statuses else ""]

@@ -2,7 +2,15 @@
 
 import sys
 
-from harness.cli import checking, compiling, deciding, measuring, proving, publishing  # noqa: F401 - they add commands
+from harness.cli import (  # noqa: F401 - they add commands
+    checking,
+    compiling,
+    deciding,
+    measuring,
+    proving,
+    publishing,
+    starting,
+)
 from harness.cli.app import app
 
 

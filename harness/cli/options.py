@@ -35,7 +35,7 @@ Threads = Annotated[
 ]
 From = Annotated[
     list[str] | None,
-    typer.Option("--from", help="More layers or strategies: a package or a folder; repeatable."),
+    typer.Option("--from", help="More layers or strategies: a file, a folder or a package; repeatable."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON on standard output.")]
 Out = Annotated[Path | None, typer.Option("--out", help="The run's folder. Default: one under results/.")]

@@ -1,13 +1,13 @@
-"""From folders to a catalogue: a folder is a layer, a file in it a strategy.
+"""From folders and files to a catalogue: a folder is a layer, a file in it a strategy.
 
-``scan`` only looks (no import, no torch); ``load`` imports. A source is an importable package (``implementations``)
-or the path of a folder; a folder is loaded by file location under a name of its own, so ``sys.path`` is never
-touched and a file called ``triton.py`` shadows nothing.
+``scan`` only looks (no import, no torch); ``load`` imports. A source is an importable package (``implementations``),
+the path of a folder that holds layers or is one, or a file that stands by itself (see reading.py). Folders and files
+are loaded by location under names of their own, so ``sys.path`` is never touched and a file called ``triton.py``
+shadows nothing.
 """
 
 from __future__ import annotations
 
-import ast
 import importlib
 import importlib.machinery
 import importlib.util
@@ -20,24 +20,28 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from harness.layers.reading import SourceError, holds_layer, name_of, read_file, summary
 from harness.layers.spec import Layer, Strategy
 
+__all__ = ["Entry", "Loaded", "SourceError", "load", "resolve", "scan"]
 _OUTSIDE = "layerbench_from_"
-
-
-class SourceError(ValueError):
-    """A source that is neither an importable package nor a folder, or that holds no layers; one clear line."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A file of a layer's folder: the layer's own (``strategy`` is None) or a strategy's."""
+    """A layer (``strategy`` is None) or a strategy: the file that it is in, which may stand by itself (``alone``)."""
 
     layer: str
     strategy: str | None
     path: Path
     module: str
     summary: str
+    alone: bool = False
+
+    @property
+    def is_outside(self) -> bool:
+        """Whether it is loaded by its location, and not as a part of a package."""
+        return self.module.startswith(_OUTSIDE)
 
 
 @dataclass(frozen=True)
@@ -54,13 +58,18 @@ def _folder(source: str) -> tuple[Path, str]:
     """The folder of a source and the module name that its layers hang under."""
     if Path(source).is_dir() and ("/" in source or not _is_package(source)):
         folder = Path(source).resolve()
-        return folder, f"{_OUTSIDE}{zlib.crc32(str(folder).encode()):08x}"
+        return folder, _outside(folder)
     if not _is_package(source):
-        raise SourceError(f"no package and no folder called {source!r}: give an importable package or a path")
+        raise SourceError(f"no package, folder or file called {source!r}: give an importable package or a path")
     spec = importlib.util.find_spec(source)
     assert spec is not None
     assert spec.submodule_search_locations is not None
     return Path(next(iter(spec.submodule_search_locations))), source
+
+
+def _outside(path: Path) -> str:
+    """A module name of its own for a path."""
+    return f"{_OUTSIDE}{zlib.crc32(str(path).encode()):08x}"
 
 
 def _is_package(source: str) -> bool:
@@ -71,22 +80,13 @@ def _is_package(source: str) -> bool:
     return spec is not None and bool(spec.submodule_search_locations)
 
 
-def _summary(path: Path) -> str:
-    """First line of a file's docstring, without running it; empty where it has none or does not parse."""
-    try:
-        doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
-    except (SyntaxError, ValueError, OSError):
-        return ""
-    return doc.splitlines()[0] if doc else ""
-
-
 def resolve(source: str) -> str:
-    """A source as other processes find it: a package of any kind becomes the path of its folder.
+    """A source as other processes find it: the path of its file, or of its folder, a package of any kind.
 
     Raises:
         SourceError: it cannot be found.
     """
-    return str(_folder(source)[0])
+    return str(Path(source).resolve() if Path(source).is_file() else _folder(source)[0])
 
 
 def scan(sources: Sequence[str]) -> list[Entry]:
@@ -95,15 +95,10 @@ def scan(sources: Sequence[str]) -> list[Entry]:
     Files and folders that begin with an underscore or a dot are nobody's strategy.
 
     Raises:
-        SourceError: a source that cannot be found or holds no layer folder, or two files for one name.
+        SourceError: a source that cannot be found or holds no layer, two files for one name, or a file's name that
+            cannot be a strategy's.
     """
-    entries: list[Entry] = []
-    for source in sources:
-        folder, module = _folder(source)
-        found = list(_entries(folder, module))
-        if not found:
-            raise SourceError(f"{source!r} holds no layer: expected folders with one Python file for each strategy")
-        entries += found
+    entries = [entry for source in sources for entry in _look(source)]
     seen: dict[tuple[str, str | None], Entry] = {}
     for entry in entries:
         other = seen.setdefault((entry.layer, entry.strategy), entry)
@@ -113,16 +108,41 @@ def scan(sources: Sequence[str]) -> list[Entry]:
     return entries
 
 
-def _entries(folder: Path, module: str) -> Iterator[Entry]:
-    for layer in sorted(p for p in folder.iterdir() if p.is_dir() and p.name[0] not in "._"):
-        if not layer.name.isidentifier():
-            continue
-        init = layer / "__init__.py"
-        if init.exists():
-            yield Entry(layer.name, None, init, f"{module}.{layer.name}", _summary(init))
-        for file in sorted(layer.glob("*.py")):
-            if file.name[0] not in "._" and not file.name.startswith("__"):
-                yield Entry(layer.name, file.stem, file, f"{module}.{layer.name}.{file.stem}", _summary(file))
+def _look(source: str) -> list[Entry]:
+    if Path(source).is_file():
+        return list(_alone(Path(source).resolve()))
+    folder, module = _folder(source)
+    if holds_layer(folder / "__init__.py"):
+        top = f"{_outside(folder.parent)}." if module.startswith(_OUTSIDE) else module.removesuffix(folder.name)
+        return list(_layer(folder, top + name_of(folder)))
+    folders = sorted(p for p in folder.iterdir() if p.is_dir() and p.name[0] not in "._" and any(p.glob("*.py")))
+    found = [entry for layer in folders for entry in _layer(layer, f"{module}.{name_of(layer)}")]
+    if not found:
+        raise SourceError(
+            f"{source!r} holds no layer: expected a folder for each layer in it with a Python file for each strategy,"
+            " or an `__init__.py` with `layer = Layer(...)`"
+        )
+    return found
+
+
+def _layer(folder: Path, module: str) -> Iterator[Entry]:
+    """A folder that is a layer."""
+    init = folder / "__init__.py"
+    if init.exists():
+        yield Entry(folder.name, None, init, module, summary(init))
+    for file in sorted(folder.glob("*.py")):
+        if file.name[0] not in "._":
+            yield Entry(folder.name, name_of(file), file, f"{module}.{file.stem}", summary(file))
+
+
+def _alone(file: Path) -> Iterator[Entry]:
+    """A file that stands by itself."""
+    found = read_file(file)
+    module = f"{_outside(file)}_{file.stem}"
+    if found.whole:
+        yield Entry(found.layer, None, file, module, found.summary, alone=True)
+    for name in found.strategies:
+        yield Entry(found.layer, name, file, module, "" if found.whole else found.summary, alone=True)
 
 
 def load(entry: Entry) -> Loaded:
@@ -131,6 +151,8 @@ def load(entry: Entry) -> Loaded:
     try:
         module = _import(entry)
         value = getattr(module, wanted, None)
+        if entry.alone and entry.strategy is not None and value is None:
+            wanted, value = f'strategies["{entry.strategy}"]', module.strategies.get(entry.strategy)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - a stranger's file may raise anything, SystemExit included
@@ -151,8 +173,10 @@ def _line(error: BaseException, path: Path) -> str:
 
 
 def _import(entry: Entry) -> ModuleType:
-    if not entry.module.startswith(_OUTSIDE):
+    if not entry.is_outside:
         return importlib.import_module(entry.module)
+    if entry.alone:
+        return _execute(entry.module, entry.path, None)
     folder = entry.path.parent
     top, layer = entry.module.split(".")[:2]
     _package(top, folder.parent)

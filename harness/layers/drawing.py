@@ -13,8 +13,14 @@ from harness.layers.spec import Dims, Layer, Operand
 
 
 def rounded(operand: Operand, tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """A tensor in a dtype, or in the narrowest that the operand comes in where that is wider."""
+    """A tensor in a dtype, in the narrowest that the operand comes in where that is wider, or in the operand's own."""
+    if operand.dtype:
+        return tensor.to(getattr(torch, operand.dtype))
     return tensor.to(torch.promote_types(dtype, getattr(torch, operand.least)) if operand.least else dtype)
+
+
+class DrawError(ValueError):
+    """An operand's draw that does not do what it must; one line."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +61,26 @@ def draw(layer: Layer, dims: Dims, dtype: torch.dtype, device: str, seed: int) -
 
     The cotangent is random and not uniform (unit normal): a backward that ignores it, or takes a mean where a sum
     belongs, shows. The same seed gives the same values on one kind of device.
+
+    Raises:
+        DrawError: an operand's draw gave something else than a tensor of its shape.
     """
     generator = torch.Generator(device=device).manual_seed(seed)
 
     def each(operands: Mapping[str, Operand]) -> Tensors:
-        return {name: rounded(o, o.draw(o.sizes(dims), generator), dtype) for name, o in operands.items()}
+        return {name: rounded(o, _drawn(name, o, dims, generator), dtype) for name, o in operands.items()}
 
     inputs, parameters = each(layer.inputs), each(layer.parameters)
     shape = tuple(dims[name] for name in layer.output)
     cotangent, target = (torch.randn(shape, generator=generator, device=device).to(dtype) for _ in range(2))
     return Values(inputs, parameters, cotangent, target, layer.operands)
+
+
+def _drawn(name: str, operand: Operand, dims: Dims, generator: torch.Generator) -> Tensor:
+    sizes = operand.sizes(dims)
+    found: object = operand.drawn(dims, generator)
+    if not isinstance(found, Tensor):
+        raise DrawError(f"the draw of {name} gave a {type(found).__name__}: give a tensor of shape {sizes}")
+    if tuple(found.shape) != sizes:
+        raise DrawError(f"the draw of {name} gave the shape {tuple(found.shape)}, not {sizes}")
+    return found

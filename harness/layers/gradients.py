@@ -9,7 +9,6 @@ that comes as an expanded view is materialised, inside the timed span (a view wo
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,6 +16,16 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from harness.layers.calling import (
+    by_name,
+    call_module,
+    call_purely,
+    construct,
+    load_parameters,
+    module_class,
+    parameters_of,
+    places_of,
+)
 from harness.layers.spec import Dims, Strategy
 
 Tensors = dict[str, Tensor]
@@ -57,34 +66,32 @@ class Instance:
         """The output as a function of its arguments alone, which is what ``torch.func`` transforms."""
         if self.module is None:
             return self.call(parameters, inputs)
-        return torch.func.functional_call(self.module, dict(parameters), kwargs=dict(inputs))
+        return call_purely(self.module, parameters, inputs)
 
 
 def build(strategy: Strategy, dims: Dims, parameters: Mapping[str, Tensor]) -> Instance:
     """Put copies of the parameters into a strategy.
 
     Args:
-        dims: handed to the constructor where the strategy is an ``nn.Module`` class.
+        dims: handed to the constructor, as far as it names them, where the strategy is an ``nn.Module`` class.
         parameters: values by name; dtype and device are theirs.
 
     Raises:
-        RuntimeError: an ``nn.Module`` whose parameters are not the layer's (``load_state_dict(strict=True)``).
+        ForwardError: an ``nn.Module`` whose parameters are not the layer's, or whose constructor wants what is no dim.
     """
-    forward = strategy.forward
-    if not (inspect.isclass(forward) and issubclass(forward, nn.Module)):
+    if module_class(strategy.forward) is None:
         leaves = {name: value.detach().clone().requires_grad_() for name, value in parameters.items()}
+        forward = by_name(strategy.forward)
         return Instance(lambda p, x: forward(**x, **p), leaves, strategy.gradients)
 
     some = next(iter(parameters.values()))
-    module = forward(**dims).to(device=some.device, dtype=some.dtype)
-    module.load_state_dict(dict(parameters), strict=True)
-    own = dict(module.named_parameters())
+    module = construct(strategy.forward, dims).to(device=some.device, dtype=some.dtype)
+    load_parameters(module, parameters)
+    own, places = parameters_of(module), places_of(module)
     in_order: Tensors = {name: own[name] for name in parameters}
     if strategy.gradients == "func":
-        return Instance(
-            lambda p, x: torch.func.functional_call(module, dict(p), kwargs=dict(x)), in_order, "func", module
-        )
-    return Instance(lambda p, x: module(**x), in_order, "tape", module)
+        return Instance(lambda p, x: call_purely(module, p, x), in_order, "func", module)
+    return Instance(lambda p, x: call_module(module, places, x), in_order, "tape", module)
 
 
 def vjp(instance: Instance, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Pullback]:

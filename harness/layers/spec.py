@@ -5,35 +5,35 @@ Nothing here imports torch at run time, so the face of the package stays light.
 
 from __future__ import annotations
 
+import inspect
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from harness.layers.choices import one_of
+from harness.layers.draws import normal
+from harness.layers.kernel import Kernel
+
 if TYPE_CHECKING:
-    from torch import Generator, Tensor
+    from torch import Generator, Tensor, nn
 
 Dims = Mapping[str, int]
 """Sizes by name, such as ``{"N": 1024, "D": 256}``."""
 
-Draw = Callable[[tuple[int, ...], "Generator"], "Tensor"]
-"""Draws a tensor of a shape from a generator, on the generator's device; the harness rounds it to the case's dtype."""
+Draw = Callable[..., "Tensor"]
+"""``draw(shape, generator)`` draws a tensor from a generator, on the generator's device; the harness rounds it to the
+case's dtype. A draw that needs the sizes (labels below a number of classes) takes a third argument ``dims``."""
 
+Shape = tuple[str, ...] | Callable[[Dims], tuple[int, ...]]
 
-TARGETS = ("sm_80", "sm_90", "sm_100", "gfx942")
-"""What kernels are compiled for ahead of time."""
+INTEGERS = ("int64", "int32", "int16", "int8", "uint8", "bool")
 MARKERS, DASHES = tuple(".,ov^<>12348sp*hH+xXDdP|_"), ("-", "--", "-.", ":")
 
 
-def _one_of(what: str, given: Sequence[str], known: Sequence[str], some: bool = True) -> None:
-    """Raise ValueError with the valid choices."""
-    if isinstance(given, str):
-        raise ValueError(f"{what} {given!r}: give a tuple, such as ({given!r},)")
-    for name in given:
-        if name not in known:
-            raise ValueError(f"{what} {name!r}: choose from {', '.join(known)}")
-    if some and not given:
-        raise ValueError(f"{what}: give at least one of {', '.join(known)}")
+class ImpossibleDimsError(ValueError):
+    """Sizes that a layer cannot have, such as features that its heads do not divide."""
 
 
 @dataclass(frozen=True)
@@ -41,25 +41,49 @@ class Operand:
     """An input or a parameter of a layer.
 
     Attributes:
-        shape: names of the dims, such as ``("N", "D")``; ``()`` is a scalar.
-        draw: how random values of it are drawn.
+        shape: names of the dims, such as ``("N", "D")``; ``()`` is a scalar. Where a size is none of the dims, a
+            function of them: ``lambda dims: (4 * dims["D"], dims["D"])``.
+        draw: how random values of it are drawn; unit normal by default.
         least: the narrowest dtype that it comes in: ``"float32"`` where its numbers mean little in a narrower one (time
             stamps, whose gaps are lost in bfloat16), ``""`` where it comes in the case's dtype, whatever that is.
         differentiable: whether a gradient of it is asked for. An input may be without one (time stamps, indices); a
             parameter may not.
+        dtype: ``"int64"``, ``"bool"``, … for what is no floating-point number (indices, labels, masks) and keeps its
+            dtype in every case; ``""`` for what comes in the case's.
     """
 
-    shape: tuple[str, ...]
-    draw: Draw
+    shape: Shape
+    draw: Draw = normal
     least: str = ""
     differentiable: bool = True
+    dtype: str = ""
 
     def __post_init__(self) -> None:
-        _one_of("least", (self.least,), ("", "float32"))
+        if isinstance(self.shape, str):
+            raise ValueError(f"shape {self.shape!r}: give a tuple, such as ({self.shape!r},)")
+        one_of("least", (self.least,), ("", "float32"))
+        one_of("dtype of an operand", (self.dtype,), ("", *INTEGERS))
+        if self.dtype and self.differentiable:
+            raise ValueError(f"an operand of {self.dtype} has no gradient: say differentiable=False")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the dims; empty where the shape is a function."""
+        return () if callable(self.shape) else self.shape
 
     def sizes(self, dims: Dims) -> tuple[int, ...]:
-        """The shape in numbers. Raises KeyError when the layer's dims lack a name."""
-        return tuple(dims[name] for name in self.shape)
+        """The shape in numbers.
+
+        Raises:
+            KeyError: the dims lack a name.
+            ImpossibleDimsError: the layer cannot have these sizes.
+        """
+        return self.shape(dims) if callable(self.shape) else tuple(dims[name] for name in self.shape)
+
+    def drawn(self, dims: Dims, generator: Generator) -> Tensor:
+        """Random values at some dims, as ``draw`` gives them."""
+        more = {"dims": dims} if "dims" in inspect.signature(self.draw).parameters else {}
+        return self.draw(self.sizes(dims), generator, **more)
 
 
 @dataclass(frozen=True)
@@ -114,7 +138,7 @@ class Task:
     target_loss: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Layer:
     """The mathematics of a layer; its folder holds one file for each strategy.
 
@@ -125,24 +149,26 @@ class Layer:
         parameters: operands that are trained, in the same order, after the inputs.
         output: names of the output's dims.
         check: sizes for the gate: small, odd, one of them all ones, at most three.
-        sizes: sizes to measure, by device and profile; the first of a profile's is its most telling one.
-        cost: compulsory work of a pass at some dims; passes are ``forward`` and ``backward``.
-        task: the training task.
+        sizes: sizes to measure, by device and profile; the first of a profile's is its most telling one. Where none
+            are stated, the largest of ``check``.
+        cost: compulsory work of a pass at some dims; passes are ``forward`` and ``backward``. Without it no roof is
+            shown.
+        task: the training task; without it nothing is trained, and that check says ``not_applicable``.
         reference: name of the strategy whose float64 run is the oracle.
         leading: the dim that stands first in the inputs (and the output, if there) and may be any number: zero, very
             many, or several dims at once; ``""`` where there is none.
         causal: the dim along which the output must not look ahead; ``""`` where there is none.
     """
 
-    title: str
-    formula: str
+    title: str = ""
+    formula: str = ""
     inputs: Mapping[str, Operand]
     parameters: Mapping[str, Operand]
     output: tuple[str, ...]
     check: tuple[Dims, ...]
-    sizes: Mapping[str, Mapping[str, tuple[Dims, ...]]]
-    cost: Callable[[str, Dims], Cost]
-    task: Task
+    sizes: Mapping[str, Mapping[str, tuple[Dims, ...]]] = field(default_factory=dict)
+    cost: Callable[[str, Dims], Cost] | None = None
+    task: Task | None = None
     reference: str = "autograd"
     leading: str = ""
     causal: str = ""
@@ -150,30 +176,77 @@ class Layer:
     def __post_init__(self) -> None:
         if not self.parameters:
             raise ValueError("a layer needs at least one parameter")
-        names = {name for o in self.operands.values() for name in o.shape} | set(self.output)
-        measured = [d for profiles in self.sizes.values() for all_dims in profiles.values() for d in all_dims]
-        for dims in (*self.check, self.task.dims, *measured):
+        for name in (*self.inputs, *self.parameters):
+            if not name.isidentifier():
+                raise ValueError(f"operand {name!r}: not a Python name, and forwards are called by name")
+        both = set(self.inputs) & set(self.parameters)
+        if both:
+            raise ValueError(f"{', '.join(sorted(both))}: both an input and a parameter")
+        if isinstance(self.output, str):
+            raise ValueError(f"output {self.output!r}: give a tuple, such as ({self.output!r},)")
+        names = {name for o in self.operands.values() for name in o.names} | set(self.output)
+        if any(callable(o.shape) for o in self.operands.values()):
+            names |= set(self.check[0]) if self.check else set()  # a function may want more than any shape names
+        for dims in self.stated:
             if set(dims) != names:
                 raise ValueError(f"dims {dict(dims)} must name each of {', '.join(sorted(names))}, and nothing else")
         if not all(o.differentiable for o in self.parameters.values()):
             raise ValueError("a parameter that is not differentiable cannot be trained: make it an input")
         if not 1 <= len(self.check) <= 3:
             raise ValueError(f"check has {len(self.check)} sizes: give one to three")
-        if self.leading and not all(self.leading == o.shape[0] for o in self.leading_inputs.values()):
+        if self.leading and not all(self.leading == o.names[0] for o in self.leading_inputs.values()):
             raise ValueError(f"leading {self.leading!r} must be the first dim of each input that has it")
         if self.leading and not (self.leading_inputs and self.leading not in self.output[1:]):
             raise ValueError(
                 f"leading {self.leading!r} must be a dim of an input, and first in the output if it is there"
             )
-        if self.leading and any(self.leading in o.shape for o in self.parameters.values()):
+        if self.leading and any(self.leading in o.names for o in self.parameters.values()):
             raise ValueError(f"leading {self.leading!r}: a parameter has it, so it cannot be any number")
         if self.causal and self.causal not in self.output:
             raise ValueError(f"causal {self.causal!r} must be a dim of the output")
+        if not self.sizes:
+            largest = max(self.check, key=lambda dims: math.prod(dims.values()))
+            profiles = dict.fromkeys(("quick", "default", "full"), (largest,))
+            object.__setattr__(self, "sizes", {"cpu": profiles, "cuda": profiles})
+
+    @staticmethod
+    def of_module(
+        module: Callable[..., nn.Module],
+        inputs: Mapping[str, Operand | tuple[str, ...]],
+        state: Mapping[str, Tensor] | None = None,
+        **more: Any,
+    ) -> Layer:
+        """A layer whose parameters and buffers are those of an ``nn.Module``; see ``modules.layer_of``."""
+        from harness.layers.modules import layer_of
+
+        return layer_of(module, inputs, state, **more)
+
+    @property
+    def stated(self) -> tuple[Dims, ...]:
+        """All sizes that the layer states: for the gate, for its task, to measure."""
+        measured = [d for profiles in self.sizes.values() for all_dims in profiles.values() for d in all_dims]
+        return (*self.check, *([self.task.dims] if self.task else []), *measured)
+
+    def possible(self, dims: Dims) -> bool:
+        """Whether the layer can have these sizes."""
+        try:
+            return all(min(o.sizes(dims), default=0) >= 0 for o in self.operands.values())
+        except ImpossibleDimsError:
+            return False
+
+    def work(self, dims: Dims) -> int:
+        """Operations of a forward, so that what is checked stays small: stated, or a multiply-add for each
+        combination of indices."""
+        return self.cost("forward", dims).flops if self.cost else 2 * math.prod(dims.values())
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """The task's loss; without a task the mean squared error."""
+        return self.task.loss(output, target) if self.task else (output - target).square().mean()
 
     @property
     def leading_inputs(self) -> dict[str, Operand]:
         """The inputs that have the leading dim."""
-        return {name: o for name, o in self.inputs.items() if self.leading in o.shape}
+        return {name: o for name, o in self.inputs.items() if self.leading in o.names}
 
     @property
     def operands(self) -> dict[str, Operand]:
@@ -192,34 +265,8 @@ class Style:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"#[0-9A-Fa-f]{6}", self.color):
             raise ValueError(f"color {self.color!r}: give it as #RRGGBB")
-        _one_of("marker", (self.marker,), MARKERS)
-        _one_of("dash", (self.dash,), DASHES)
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """A Triton kernel that a strategy launches.
-
-    Attributes:
-        function: the ``@triton.jit`` function.
-        passes: where the gate must see it launched: ``forward``, ``backward`` or both.
-        signatures: for the ahead-of-time gate, by a name: types of the run-time arguments
-            (``{"x": "*fp32", "N": "i32"}``) and values of the compile-time ones (``{"BLOCK": 64}``) together. Pointers
-            are taken as aligned to 16 bytes, and integers as multiples of 16 where they say so (``i32:16``), as
-            Triton takes them at a launch; without it nothing is loaded in wide words or ahead of its use.
-        options: compile options such as ``{"num_warps": 4}``.
-        targets: what these signatures and options are for, such as ``("sm_90",)``; empty: for every target. A kernel
-            with other configurations for other targets is stated once for each.
-    """
-
-    function: Any
-    passes: tuple[Literal["forward", "backward"], ...]
-    signatures: Mapping[str, Mapping[str, str | int | bool]]
-    options: Mapping[str, int] = field(default_factory=dict)
-    targets: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        _one_of("targets", self.targets, TARGETS, some=False)
+        one_of("marker", (self.marker,), MARKERS)
+        one_of("dash", (self.dash,), DASHES)
 
 
 @dataclass(frozen=True)
@@ -227,8 +274,10 @@ class Strategy:
     """One way to implement a layer. The last statement of its file is ``strategy = Strategy(...)``.
 
     Attributes:
-        forward: a function of the layer's inputs and parameters by name, or an ``nn.Module`` class built from the
-            layer's dims as keyword arguments whose parameters have the layer's names.
+        forward: a function of the layer's inputs and parameters by name (a plain one, the ``apply`` of a
+            ``torch.autograd.Function``, a custom op), or an ``nn.Module`` class, bare or in ``functools.partial``,
+            built from those of the layer's dims that its constructor names, whose parameters have the layer's names
+            (a dot in a name is an underscore) and whose buffers are inputs or its own business.
         gradients: ``tape`` (autograd records the forward) or ``func`` (``torch.func.vjp`` and ``grad_and_value``:
             no ``.grad``, no hooks).
         devices: where it runs at full speed and is timed. A strategy with kernels is checked on the CPU all the
@@ -254,7 +303,7 @@ class Strategy:
             raise ValueError("forward must be a function or an nn.Module class")
         if not isinstance(self.simplicity, int):
             raise ValueError(f"simplicity {self.simplicity!r}: give a whole number, lower is simpler")
-        _one_of("gradients", (self.gradients,), ("tape", "func"))
-        _one_of("devices", self.devices, ("cpu", "cuda"))
-        _one_of("dtypes", self.dtypes, ("float64", "float32", "bfloat16", "float16"))
-        _one_of("needs", self.needs, ("compiler", "triton"), some=False)
+        one_of("gradients", (self.gradients,), ("tape", "func"))
+        one_of("devices", self.devices, ("cpu", "cuda"))
+        one_of("dtypes", self.dtypes, ("float64", "float32", "bfloat16", "float16"))
+        one_of("needs", self.needs, ("compiler", "triton"), some=False)

@@ -48,7 +48,7 @@ def ready(layer: Layer, strategy: Strategy, dims: Dims, values: Values) -> Ready
     instance = build(strategy, dims, values.parameters)
     leaves = values.leaves()
     data = {name: x.clone() for name, x in values.inputs.items()}
-    cotangent, target, loss = values.cotangent.clone(), values.target.clone(), layer.task.loss
+    cotangent, target, loss = values.cotangent.clone(), values.target.clone(), layer.loss
 
     def nothing() -> None:
         return None

@@ -60,7 +60,8 @@ class Group:
 class LayerFacts:
     """A layer as described by the worker that imported it, so that planning needs no torch.
 
-    ``digest`` is of all the files of its folder but the strategies'.
+    ``digest`` is of all the files of its folder but the strategies'. A layer without a task has neither losses nor a
+    title of one.
     """
 
     layer: str
@@ -69,11 +70,11 @@ class LayerFacts:
     formula: str
     reference: str
     sizes: dict[str, dict[str, list[str]]]
-    task_title: str
-    task_source: str
-    task_naive: str
-    naive_loss: float
-    target_loss: float
+    task_title: str = ""
+    task_source: str = ""
+    task_naive: str = ""
+    naive_loss: float | None = None
+    target_loss: float | None = None
 
 
 @dataclass(frozen=True)

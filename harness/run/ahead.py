@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.layers.discover import scan
-from harness.layers.spec import TARGETS
+from harness.layers.kernel import TARGETS
 from harness.records.schema import Group, StrategyFacts
 from harness.records.store import Journal, Record
 from harness.run import opening

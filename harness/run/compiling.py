@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from harness.layers.spec import Kernel, Strategy
+from harness.layers.kernel import Kernel
+from harness.layers.spec import Strategy
 from harness.records.kernels import Compiled
 from harness.records.schema import CaseStatus, Status
 from harness.run.jobs import Cell

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -42,14 +42,19 @@ def _layer_facts(name: str, loaded: Loaded) -> LayerFacts | CaseStatus:
         for device, profiles in layer.sizes.items()
     }
     task = layer.task
-    return LayerFacts(
-        name, _folder_digest(loaded), layer.title, layer.formula, layer.reference, sizes, task.title, task.source,
-        task.naive, task.naive_loss, task.target_loss,
+    facts = LayerFacts(name, _digest(loaded), layer.title or name, layer.formula, layer.reference, sizes)
+    if task is None:
+        return facts
+    return replace(
+        facts, task_title=task.title, task_source=task.source, task_naive=task.naive, naive_loss=task.naive_loss,
+        target_loss=task.target_loss,
     )  # fmt: skip
 
 
-def _folder_digest(loaded: Loaded) -> str:
-    """Of everything in a layer's folder that is no strategy: the mathematics, helper modules, data."""
+def _digest(loaded: Loaded) -> str:
+    """Of everything in a layer's folder that is no strategy: the mathematics, helper modules, data; or of its file."""
+    if loaded.entry.alone:
+        return hashlib.sha256(loaded.entry.path.read_bytes()).hexdigest()
     folder = loaded.entry.path.parent
     files = [p for p in folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts]
     mine = sorted(p for p in files if p.suffix != ".py" or p.name.startswith("_") or p.parent != folder)

@@ -19,6 +19,7 @@ from harness.run.remote import Remote, SubjectDiedError, SubjectProcess
 from harness.verify.asking import StrategyError
 from harness.verify.judging import Question, Subject, compare, same_bits
 from harness.verify.probes import Answer, Probe, WrongAnswerError, gradients
+from harness.verify.soundness import UnsoundLayerError
 from harness.verify.suite import Stage, stages
 from harness.verify.wrapping import data_parallel, mean_of_both
 
@@ -74,6 +75,8 @@ def gate(process: Process, cell: Cell) -> Iterator[Any]:
             wrong = wrong or status(error.status, f"{text}: {error}")
         except SubjectDiedError as error:
             wrong = wrong or status("crashed", f"{error} in: {text}")
+        except UnsoundLayerError as error:
+            wrong = wrong or status("runtime_error", f"the layer itself: {error}")
     if wrong is not None:
         yield wrong
 

@@ -232,6 +232,8 @@ def measure_roofs(process: Process, cell: Cell) -> Iterator[Any]:
     yield from roofs(device, threads, dtypes, clocks.get("device_hot", clocks["wall"]))
     for group in cell.sizes:
         layer, dims, size = process.layer(group.layer), dims_of(group.dims), getattr(torch, group.dtype).itemsize
+        if layer.cost is None:
+            continue
         forward, backward = (layer.cost(p, dims) for p in ("forward", "backward"))
         both = Cost(forward.flops + backward.flops, forward.elements + backward.elements)
         work = {"forward": forward, "inference": forward, "backward": backward, "forward_backward": both}

@@ -100,10 +100,11 @@ def plan(wanted: Wanted, described: Described, sources: tuple[str, ...]) -> Plan
     for name in wanted.layers or (() if known else tuple(broken)):
         if name in broken:
             raise UsageError(f"layer {name} cannot be used: {broken[name].reason}")
-    orphans = {s.layer for s in described.strategies} - known - set(broken)
+    orphans = [s for s in described.strategies if s.layer not in known | set(broken)]
     if orphans:
         raise UsageError(
-            f"folder {sorted(orphans)[0]!r} has strategies but no layer: define `layer = Layer(...)` in its __init__.py"
+            f"{orphans[0].path} is a strategy of {orphans[0].layer!r}, which is no layer here: define"
+            f" `layer = Layer(...)` in the folder's __init__.py, or name one of {', '.join(sorted(known))}"
         )
     cores = min(psutil.cpu_count(logical=False) or 1, len(os.sched_getaffinity(0)))
     compiler = shlex.split(os.environ.get("CXX", "g++"))

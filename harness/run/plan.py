@@ -192,7 +192,7 @@ def make_plan(
     for layer in chosen:
         for facts in by_layer[layer.layer]:
             for device in wanted.devices:
-                problem = _cannot_check(facts, machine)
+                problem = _cannot_check(facts, machine, device)
                 if problem is not None:
                     statuses.append(_status(facts, problem[0], problem[1], device))
                     continue
@@ -233,7 +233,7 @@ def _checked(
     valid("baseline", (wanted.baseline,) if wanted.baseline else (), ways)
     for layer in layers:
         own = {s.strategy: s.error for s in strategies if s.layer == layer.layer}
-        why = own.get(layer.reference, "no such file")
+        why = own.get(layer.reference, "there is none of that name")
         if layer.layer in chosen and why is not None:
             raise UsageError(f"layer {layer.layer}: its reference {layer.reference!r} cannot be used: {why}")
     valid("device", wanted.devices, DEVICES)
@@ -283,9 +283,11 @@ def _groups(wanted: Wanted, profile: Profile, layers: Sequence[LayerFacts], mach
     return [group for _, group in sorted(ranked, key=lambda pair: pair[0])]
 
 
-def _cannot_check(facts: StrategyFacts, machine: Machine) -> tuple[Status, str] | None:
+def _cannot_check(facts: StrategyFacts, machine: Machine, device: str) -> tuple[Status, str] | None:
     if facts.error is not None:
         return ("unsupported" if facts.missing else "runtime_error"), facts.error
+    if device not in facts.devices and not facts.kernels:
+        return "skipped", f"runs on {', '.join(facts.devices)} only, and declares no Triton kernels to interpret"
     if "compiler" in facts.needs and not machine.compiler:
         return "unsupported", "needs a C++ compiler and none was found: install g++ or set CXX"
     return None

@@ -18,6 +18,7 @@ from harness.records.schema import as_record
 from harness.run.jobs import DEVICE_LOST, NOTE_BYTES, Cell, Job, note_bytes
 from harness.run.remote import SubjectProcess
 from harness.verify.judging import Yardstick
+from harness.verify.soundness import refuse_unsound
 
 
 class Process:
@@ -63,9 +64,16 @@ class Process:
         return layer
 
     def yardstick(self, name: str) -> Yardstick:
-        """A layer's reference, and what it has answered in this process so far."""
+        """A layer's reference, and what it has answered in this process so far.
+
+        Raises:
+            UnsoundLayerError: it cannot be judged by.
+        """
         if name not in self._yardsticks:
-            self._yardsticks[name] = Yardstick(self.strategy(name, self.layer(name).reference))
+            layer = self.layer(name)
+            reference = self.strategy(name, layer.reference)
+            refuse_unsound(layer, reference, self.job.device)
+            self._yardsticks[name] = Yardstick(reference)
         return self._yardsticks[name]
 
     @contextlib.contextmanager

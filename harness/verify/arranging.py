@@ -16,17 +16,31 @@ SPLIT = (2, 3)
 """The leading dim as two: of 6."""
 
 AROUND_POWERS = tuple(sorted({n for k in range(1, 6) for n in (2**k - 1, 2**k, 2**k + 1)} | {1}))
+TRIES = 1000
 ODD = (5, 11, 13, 19, 21, 27, 35, 37)
 
 
-def random_dims(layer: Layer, seed: int, most: int = 40_000) -> Dims:
-    """Random sizes, each a power of two, next to one, or odd; none of the operands larger than ``most`` elements."""
+def random_dims(layer: Layer, seed: int, most: int = 40_000) -> Dims | None:
+    """Random sizes, each a power of two, next to one, or odd; none of the operands larger than ``most`` elements.
+
+    None where the layer can hardly have any such sizes.
+    """
     chance = random.Random(seed)
-    while True:
+    for _ in range(TRIES):
         dims = {name: chance.choice((*AROUND_POWERS, *ODD)) for name in layer.check[0]}
+        if not layer.possible(dims):
+            continue
         sizes = [torch.Size(o.sizes(dims)).numel() for o in layer.operands.values()]
         if max(sizes) <= most and torch.Size([dims[n] for n in layer.output]).numel() <= most:
             return dims
+    return None
+
+
+def poison(dtype: torch.dtype) -> float | int | bool:
+    """A number that shows wherever it is read by mistake: NaN; as an index, one that is nowhere."""
+    if dtype.is_floating_point:
+        return torch.nan
+    return False if dtype is torch.bool else torch.iinfo(dtype).min
 
 
 def _transposed(t: Tensor) -> Tensor:
@@ -35,8 +49,8 @@ def _transposed(t: Tensor) -> Tensor:
 
 
 def _strided(t: Tensor) -> Tensor:
-    """The same numbers in every second place of a larger buffer, NaN between them."""
-    buffer = torch.full((*t.shape, 2), torch.nan, dtype=t.dtype, device=t.device)
+    """The same numbers in every second place of a larger buffer, NaN between them (the least number of integers)."""
+    buffer = torch.full((*t.shape, 2), poison(t.dtype), dtype=t.dtype, device=t.device)
     view = buffer[..., 0]
     view.copy_(t)
     return view
@@ -54,6 +68,11 @@ def _uniform(t: Tensor) -> Tensor:
 
 def _inputs(values: Values, each: Callable[[Tensor], Tensor]) -> Values:
     return replace(values, inputs={n: each(x) for n, x in values.inputs.items()})
+
+
+def _numbers(values: Values, each: Callable[[Tensor], Tensor]) -> Values:
+    """Inputs with other numbers; indices and labels stay, since other ones may be out of range."""
+    return _inputs(values, lambda x: each(x) if x.is_floating_point() else x)
 
 
 def transposed_inputs(values: Values) -> Values:
@@ -102,7 +121,7 @@ def strided_cotangent(values: Values) -> Values:
 
 def positive(values: Values) -> Values:
     """Inputs and cotangent without their signs: long sums grow, so a narrow running total stands still."""
-    return replace(_inputs(values, torch.abs), cotangent=values.cotangent.abs() / 8)
+    return replace(_numbers(values, torch.abs), cotangent=values.cotangent.abs() / 8)
 
 
 def with_zeros(values: Values) -> Values:
@@ -112,12 +131,12 @@ def with_zeros(values: Values) -> Values:
         other = torch.arange(t.numel(), device=t.device).view(t.shape) % 2
         return t * other.to(t.dtype)
 
-    return _inputs(values, zeroed)
+    return _numbers(values, zeroed)
 
 
 def large(values: Values) -> Values:
     """Inputs 2¹⁰ times as large: what is exponentiated or squared carelessly overflows."""
-    return _inputs(values, lambda t: t * 1024)
+    return _numbers(values, lambda t: t * 1024)
 
 
 MAGNITUDES = (with_zeros, large)

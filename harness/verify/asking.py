@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import nn
 
+from harness.layers.calling import module_class, refuse_arguments
 from harness.layers.drawing import Values
 from harness.layers.gradients import MissingGradientError
 from harness.layers.spec import Dims, Layer, Strategy
@@ -45,8 +45,7 @@ class Claims:
 
 def claims_of(strategy: Strategy) -> Claims:
     """What the gate needs to know of a strategy."""
-    forward = strategy.forward
-    dead = inspect.isclass(forward) and issubclass(forward, nn.Module) and callable(getattr(forward, "backward", None))
+    dead = callable(getattr(module_class(strategy.forward), "backward", None))
     kernels = tuple(dict.fromkeys(k.function.__name__ for k in strategy.kernels))
     return Claims(strategy.gradients, strategy.dtypes, strategy.needs, kernels, dead)
 
@@ -92,6 +91,7 @@ def answer(
     if "layer" in inspect.signature(probe).parameters:
         options = {**options, "layer": layer}
     try:
+        refuse_arguments(layer, strategy)
         found = probe(strategy, dims, values, **options)
     except WrongAnswerError:
         raise

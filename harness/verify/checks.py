@@ -18,8 +18,21 @@ from harness.verify.training import check_training
 
 VALUES = Question("values", probes.gradients)
 REPEATS = 10
+STEADY = 0.01
+"""Relative difference between two answers to the same values that no order of sums explains."""
 MANY_ELEMENTS, FEW_DRAWS = 2**24, 2
 """Of so many elements a draw pools enough by itself, and moving eight between processes takes minutes."""
+
+
+def values(subject: Subject, dims: Dims, dtype: str, seed: int) -> list[Check]:
+    """Output and gradients; of a wrong strategy also whether it answers otherwise to the same values."""
+    found = compare(subject, VALUES, dims, dtype, seed)
+    if all(c.result == "ok" or c.error is None for c in found):
+        return found
+    again = [subject.asked.ask(probes.gradients, dims, [subject.draw(dims, dtype, seed)]) for _ in range(2)]
+    random = any((again[0][n].double() - t.double()).norm() > STEADY * t.double().norm() for n, t in again[1].items())
+    said = "it answers otherwise to the same values: dropout, or another random draw"
+    return [replace(c, detail=said) if random and c.result == "wrong" else c for c in found]
 
 
 def size(subject: Subject, group: Group, seed: int) -> list[Check]:
@@ -106,7 +119,7 @@ def causality(subject: Subject, dims: Dims, dtype: str, seed: int) -> list[Check
     values, other = subject.draw(dims, dtype, seed), subject.draw(dims, dtype, seed + 1)
     inputs = {}
     for n, x in values.inputs.items():
-        shape = subject.layer.inputs[n].shape
+        shape = subject.layer.inputs[n].names
         inputs[n] = x.clone()
         if name in shape:
             later = [slice(None)] * shape.index(name) + [slice(half, None)]
@@ -140,6 +153,9 @@ def many_elements(subject: Subject, seed: int) -> list[Check]:
     return compare(subject, question, dims, dtype, seed, 1)
 
 
-def training(subject: Subject, dtype: str, seed: int, starts: int) -> list[Training]:
-    """Training on the layer's task."""
+def training(subject: Subject, dtype: str, seed: int, starts: int) -> list[Check] | list[Training]:
+    """Training on the layer's task, where it has one."""
+    if subject.layer.task is None:
+        dims = subject.layer.check[0]
+        return [subject.check("training", dtype, dims, "loss", "not_applicable", detail="the layer has no task")]
     return [check_training(subject, dtype, seed, starts)]

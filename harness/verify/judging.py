@@ -12,9 +12,10 @@ from torch import Tensor
 from harness.layers.drawing import Values, draw
 from harness.layers.spec import Dims, Layer, Strategy
 from harness.records.schema import Check, Result, dims_text
-from harness.verify.asking import Asked, Claims, StrategyError
+from harness.verify.asking import Asked, Claims, StrategyError, status_of
 from harness.verify.oracle import DRAWS, FINAL_DRAWS, RETRY_BELOW, Pool, UnusableYardstickError
 from harness.verify.probes import Answer, Probe, WrongAnswerError, gradients
+from harness.verify.soundness import UnsoundLayerError
 
 LARGEST_REMEMBERED = 2**20
 """Elements of an answer that is worth remembering for the next strategy of the layer."""
@@ -68,19 +69,28 @@ class Yardstick:
     def answers(
         self, question: Question, dims: Dims, dtype: str, seeds: tuple[int, ...], values: Sequence[Values]
     ) -> tuple[Answer, Answer]:
-        """(reference in the case's dtype, oracle in float64)."""
+        """(reference in the case's dtype, oracle in float64).
+
+        Raises:
+            UnsoundLayerError: the reference raised.
+        """
         truth = question.truth or question.probe
         peer = question.peer or truth
         kept = tuple(sorted((k, str(v)) for k, v in {**question.truth_options, **question.peer_options}.items()))
         arranged = "" if question.split else question.arrange.__qualname__
         key = (truth.__qualname__, peer.__qualname__, kept, arranged, dims_text(dict(dims)), dtype, seeds)
         if key not in self._remembered:
-            wide = [v.to(torch.float64) for v in values]
-            oracle = truth(self.reference, dims, wide, **question.truth_options)
-            if dtype == "float64":
-                reference = self._in_float64(question, truth, dims, values, oracle)
-            else:
-                reference = peer(self.reference, dims, values, **(question.peer_options or question.truth_options))
+            try:
+                wide = [v.to(torch.float64) for v in values]
+                oracle = truth(self.reference, dims, wide, **question.truth_options)
+                if dtype == "float64":
+                    reference = self._in_float64(question, truth, dims, values, oracle)
+                else:
+                    reference = peer(self.reference, dims, values, **(question.peer_options or question.truth_options))
+            except Exception as error:
+                raise UnsoundLayerError(
+                    f"its reference fails in {question.check} at {dims_text(dict(dims))}: {status_of(error)[1]}"
+                ) from error
             if sum(t.numel() for t in oracle.values()) > LARGEST_REMEMBERED:
                 return reference, oracle
             self._remembered[key] = reference, oracle
@@ -136,6 +146,7 @@ def compare(subject: Subject, question: Question, dims: Dims, dtype: str, seed: 
 
     Raises:
         StrategyError: the strategy raised, and the question is not optional.
+        UnsoundLayerError: the reference raised, at sizes that the layer states, and the question is not optional.
     """
     pools: dict[str, Pool] = {}
     kind = getattr(torch, question.eps or dtype)
@@ -148,7 +159,12 @@ def compare(subject: Subject, question: Question, dims: Dims, dtype: str, seed: 
         drawn = [subject.draw(dims, dtype, s) for s in seeds]
         arranged = [question.arrange(v) for v in drawn]
         given = drawn if question.split else arranged
-        reference, oracle = subject.yardstick.answers(question, dims, dtype, seeds, given)
+        try:
+            reference, oracle = subject.yardstick.answers(question, dims, dtype, seeds, given)
+        except UnsoundLayerError as error:
+            if not question.optional and dims in subject.layer.stated:
+                raise
+            return [record("answer", "not_run", seed=seed + number, detail=str(error))]
         try:
             mine = subject.asked.ask(question.probe, dims, [question.arrange(v) for v in drawn], **question.options)
             if mine or not question.may_refuse:

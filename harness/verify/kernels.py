@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.layers.spec import Kernel
+from harness.layers.kernel import Kernel
 
 TARGETS = {
     "sm_80": ("cuda", 80, 32, 166_912),

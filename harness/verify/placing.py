@@ -12,6 +12,7 @@ from torch import Tensor
 
 from harness.layers.drawing import Values
 from harness.layers.spec import Dims, Layer, Strategy
+from harness.verify.arranging import poison
 from harness.verify.interpreting import strict_memory
 from harness.verify.probes import Answer, WrongAnswerError, gradients
 
@@ -38,8 +39,8 @@ def guarded(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
 
 
 def _between_guards(tensor: Tensor) -> tuple[Tensor, Tensor]:
-    """A buffer of NaN, and a dense copy of the tensor in the middle of it."""
-    buffer = torch.full((tensor.numel() + 2 * GUARD,), torch.nan, dtype=tensor.dtype, device=tensor.device)
+    """A buffer of NaN (of the least number, for integers), and a dense copy of the tensor in the middle of it."""
+    buffer = torch.full((tensor.numel() + 2 * GUARD,), poison(tensor.dtype), dtype=tensor.dtype, device=tensor.device)
     inner = buffer[GUARD : GUARD + tensor.numel()].view(tensor.shape)
     inner.copy_(tensor)
     return buffer, inner

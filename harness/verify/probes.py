@@ -66,6 +66,7 @@ def gradients(strategy: Strategy, dims: Dims, values: Sequence[Values], afterwar
     instance = build(strategy, dims, mine.parameters)
     inputs = leaves(mine)
     output, pullback = vjp(instance, inputs)
+    _refuse_what_is_no_tensor(output)
     if output.shape != mine.cotangent.shape:
         raise WrongAnswerError("output", f"shape is {tuple(output.shape)}, not {tuple(mine.cotangent.shape)}")
     answer = {"output": output.detach().clone()}
@@ -74,6 +75,19 @@ def gradients(strategy: Strategy, dims: Dims, values: Sequence[Values], afterwar
         operands = {**inputs, **instance.parameters, "cotangent": mine.cotangent}
         answer |= {f"{name} afterwards": t.detach() for name, t in operands.items()}
     return answer
+
+
+def _refuse_what_is_no_tensor(output: object) -> None:
+    if isinstance(output, tuple | list):
+        raise WrongAnswerError(
+            "output", f"is a {type(output).__name__} of {len(output)}: return one tensor (a layer has one output)"
+        )
+    if not isinstance(output, Tensor):
+        raise WrongAnswerError("output", f"is {'None' if output is None else _kind(output)}: return one torch.Tensor")
+
+
+def _kind(thing: object) -> str:
+    return f"a {type(thing).__module__}.{type(thing).__name__}"
 
 
 def gradients_of_the_first(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:

@@ -58,6 +58,7 @@ def search(subject: Subject, seed: int) -> list[Check]:
         arranged=some.sampled_from(sorted(ARRANGEMENTS)),
     )
     def holds(dims: Dims, dtype: str, draw: int, arranged: str) -> None:
+        hypothesis.assume(subject.layer.possible(dims))
         results = compare(subject, _question(arranged), dims, dtype, draw)
         wrong = [r for r in results if r.result == "wrong"]
         if wrong:

@@ -28,6 +28,7 @@ MANY, WHOLE, SEVERAL = 577, 512, 97
 of 8. A dim of LONG_INTERPRETED takes more than any block holds."""
 MANY_FLOPS, MANY_ELEMENTS = 10**8, 2**15
 """Work at most, and where one dim alone is large, elements of an operand: the interpreter is slow."""
+FEW_OPERANDS = 6
 SHAPES = {"quick": 0, "standard": 2, "full": 20}
 FEW_DRAWS = 2  # where a draw is large, or the question is one of shapes
 
@@ -102,7 +103,8 @@ def _numbers(subject: Subject, seed: int, sizes: Sequence[Group]) -> Iterator[St
     check = subject.layer.check
     for dtype in subject.claims.dtypes:
         for dims in check[:1] if dtype == "float64" else check:
-            yield _asked(subject, checks.VALUES, dims, dtype, seed)
+            stage = _asked(subject, checks.VALUES, dims, dtype, seed)
+            yield replace(stage, run=partial(checks.values, subject, dims, dtype, seed))
     if subject.claims.kernels:
         yield Stage("launches", "launches", partial(checks.launches, subject, check[0], seed))
     for group in sizes:
@@ -153,9 +155,12 @@ def _words(function: Callable[..., object]) -> str:
 
 
 def _masks(names: list[str], few: bool) -> list[tuple[str, ...]]:
-    """All subsets; where each compiles anew, none, each alone, and all."""
-    sizes = sorted({0, 1, len(names)}) if few else range(len(names) + 1)
-    return [chosen for n in sizes for chosen in combinations(names, n)]
+    """All subsets of few operands; of many none, each alone, all but each, and all. Where each compiles anew, fewer."""
+    count = len(names)
+    sizes = {0, 1, count}
+    if not few:
+        sizes |= {*range(count)} if count <= FEW_OPERANDS else {count - 1}
+    return [chosen for n in sorted(sizes) for chosen in combinations(names, n)]
 
 
 def _off_the_tape(subject: Subject, *checks: str) -> Iterator[Stage]:
@@ -194,8 +199,9 @@ def _shapes(subject: Subject, seed: int, level: Level) -> Iterator[Stage]:
     layer, dtype = subject.layer, subject.claims.working_dtype
     if "compiler" not in subject.claims.needs:
         for number in range(SHAPES[level]):
-            dims = arranging.random_dims(layer, 1000 * seed + number, 4_000 if subject.interpreted else 40_000)
-            yield _asked(subject, Question("shapes", probes.gradients), dims, dtype, seed, FEW_DRAWS)
+            chosen = arranging.random_dims(layer, 1000 * seed + number, 4_000 if subject.interpreted else 40_000)
+            if chosen is not None:
+                yield _asked(subject, Question("shapes", probes.gradients), chosen, dtype, seed, FEW_DRAWS)
     if not layer.leading:
         return
     if subject.claims.kernels:
@@ -230,7 +236,7 @@ def many_tiles(layer: Layer) -> list[Dims]:
         {n: many if (n == layer.leading) is leads else SEVERAL for n in layer.check[0]}
         for many, leads in ((MANY, True), (MANY, False), (WHOLE, False))
     ]
-    return [dims for dims in mixed if layer.cost("forward", dims).flops <= MANY_FLOPS]
+    return [dims for dims in mixed if layer.possible(dims) and layer.work(dims) <= MANY_FLOPS]
 
 
 def one_long(layer: Layer) -> list[Dims]:
@@ -239,8 +245,10 @@ def one_long(layer: Layer) -> list[Dims]:
     long = [{**first, n: size} for size in (MANY, LONG_INTERPRETED) for n in first if n != layer.leading]
 
     def fits(dims: Dims) -> bool:
+        if not layer.possible(dims):
+            return False
         elements = max(math.prod(o.sizes(dims)) for o in layer.operands.values())
-        return elements <= MANY_ELEMENTS and layer.cost("forward", dims).flops <= MANY_FLOPS
+        return elements <= MANY_ELEMENTS and layer.work(dims) <= MANY_FLOPS
 
     return [dims for dims in long if fits(dims)]
 

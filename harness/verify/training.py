@@ -28,11 +28,12 @@ from torch import Tensor
 
 from harness.layers.drawing import Values, rounded
 from harness.layers.gradients import build, loss_and_gradients
-from harness.layers.spec import Dims, Example, Layer, Strategy
+from harness.layers.spec import Dims, Example, Layer, Operand, Strategy, Task
 from harness.records.schema import Training
 from harness.verify.judging import Question, Subject
 from harness.verify.oracle import DRAWS, RETRY_BELOW, Pool
 from harness.verify.probes import Answer, WrongAnswerError
+from harness.verify.soundness import UnsoundLayerError
 
 CONFIDENCE = 0.90
 MARGIN_IN_SPREADS, MARGIN_IN_ROUNDING = 0.01, 2.0
@@ -46,6 +47,7 @@ def trained(strategy: Strategy, dims: Dims, values: Sequence[Values], layer: Lay
     Returns:
         ``loss curve`` [starts, steps + 1], before each step and after the last; ``parameters`` [starts, all of them].
     """
+    assert layer.task is not None
     task, like = layer.task, values[0].cotangent
     data: list[tuple[Mapping[str, Tensor], Tensor]] = [
         (
@@ -81,12 +83,13 @@ def trained(strategy: Strategy, dims: Dims, values: Sequence[Values], layer: Lay
 def trained_wide(strategy: Strategy, dims: Dims, values: Sequence[Values], layer: Layer, dtype: str) -> Answer:
     """``trained`` in float64 on data that were rounded to ``dtype``: the oracle."""
     kind: torch.dtype = getattr(torch, dtype)
+    assert layer.task is not None
     task = layer.task
 
     def examples() -> list[Example]:
         return [
             Example(
-                {n: rounded(layer.inputs[n], x, kind).double() for n, x in e.inputs.items()},
+                {n: _wide(layer.inputs[n], x, kind) for n, x in e.inputs.items()},
                 e.target.to(kind).double(),
             )
             for e in task.examples()
@@ -95,13 +98,22 @@ def trained_wide(strategy: Strategy, dims: Dims, values: Sequence[Values], layer
     return trained(strategy, dims, values, replace(layer, task=replace(task, examples=examples)))
 
 
+def _wide(operand: Operand, x: Tensor, dtype: torch.dtype) -> Tensor:
+    """An input rounded to a dtype, in float64."""
+    return rounded(operand, rounded(operand, x, dtype), torch.float64)
+
+
 def check_training(subject: Subject, dtype: str, seed: int, starts: int) -> Training:
     """Train from several starts and compare with reference and oracle; the record holds the first start's curve.
 
     What strays by less than three times, or stays inconclusive, is trained again from eight times as many starts, and
     that is final.
+
+    Raises:
+        UnsoundLayerError: the reference itself diverges, or cannot be trained on the task's data.
     """
     task = subject.layer.task
+    assert task is not None
     values = [subject.draw(task.dims, dtype, seed + s) for s in range(starts)]
     question = Question(
         "training", trained, trained_wide, trained, truth_options={"layer": subject.layer, "dtype": dtype},
@@ -109,6 +121,7 @@ def check_training(subject: Subject, dtype: str, seed: int, starts: int) -> Trai
     )  # fmt: skip
     seeds = tuple(seed + s for s in range(starts))
     reference, oracle = subject.yardstick.answers(question, task.dims, dtype, seeds, values)
+    _refuse_divergence(task, oracle["loss curve"])
 
     def record(
         result: str, detail: str, verdict: str = "", curve: Pool | None = None, mine: Answer | None = None
@@ -145,6 +158,16 @@ def check_training(subject: Subject, dtype: str, seed: int, starts: int) -> Trai
     if verdict == "different":
         problems.append(why)
     return record("wrong" if problems else "ok", "; ".join(problems), verdict, pools["loss curve"], mine)
+
+
+def _refuse_divergence(task: Task, curves: Tensor) -> None:
+    finite = curves.isfinite().all(dim=0)  # [steps + 1]
+    if not bool(finite.all()):
+        step = int((~finite).nonzero()[0].item())
+        raise UnsoundLayerError(
+            f"the task diverges: in plain autograd and float64 the loss is no finite number at step {step} of"
+            f" {task.steps}; lower its learning_rate of {task.learning_rate:g}"
+        )
 
 
 Curves = np.ndarray[tuple[int, int], np.dtype[np.float64]]

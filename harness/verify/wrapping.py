@@ -17,6 +17,7 @@ from torch.autograd.gradcheck import GradcheckError
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
+from harness.layers.calling import by_name, call_module, parameters_of, places_of
 from harness.layers.drawing import Values
 from harness.layers.gradients import Tensors, build, vjp
 from harness.layers.spec import Dims, Strategy
@@ -118,10 +119,14 @@ class Wrapped(nn.Module):
 
     def named(self) -> dict[str, nn.Parameter]:
         """The layer's parameters by the layer's names."""
-        return dict((self if self.inner is None else self.inner).named_parameters())
+        return parameters_of(self if self.inner is None else self.inner)
 
     def forward(self, **inputs: Tensor) -> Tensor:
-        output: Tensor = self.inner(**inputs) if self.function is None else self.function(**inputs, **self.named())  # type: ignore[misc]
+        if self.inner is not None:
+            output: Tensor = call_module(self.inner, places_of(self.inner), inputs)
+        else:
+            assert self.function is not None
+            output = by_name(self.function)(**inputs, **self.named())
         return output
 
 

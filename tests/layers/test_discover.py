@@ -81,9 +81,9 @@ def test_a_syntax_error_is_a_line_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("no_such_package", "no package and no folder called 'no_such_package'"),
-        ("/no/such/folder", "no package and no folder called '/no/such/folder'"),
-        ("json.decoder", "no package and no folder"),
+        ("no_such_package", "no package, folder or file called 'no_such_package'"),
+        ("/no/such/folder", "no package, folder or file called '/no/such/folder'"),
+        ("json.decoder", "no package, folder or file"),
     ],
 )
 def test_an_unknown_source_is_refused_in_one_line(source: str, message: str) -> None:

@@ -1,0 +1,38 @@
+"""What the harness must know of a Triton kernel: where it is launched, and what it is compiled for ahead of time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from harness.layers.choices import one_of
+
+TARGETS = ("sm_80", "sm_90", "sm_100", "gfx942")
+"""What kernels are compiled for ahead of time."""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A Triton kernel that a strategy launches.
+
+    Attributes:
+        function: the ``@triton.jit`` function.
+        passes: where the gate must see it launched: ``forward``, ``backward`` or both.
+        signatures: for the ahead-of-time gate, by a name: types of the run-time arguments
+            (``{"x": "*fp32", "N": "i32"}``) and values of the compile-time ones (``{"BLOCK": 64}``) together. Pointers
+            are taken as aligned to 16 bytes, and integers as multiples of 16 where they say so (``i32:16``), as
+            Triton takes them at a launch; without it nothing is loaded in wide words or ahead of its use.
+        options: compile options such as ``{"num_warps": 4}``.
+        targets: what these signatures and options are for, such as ``("sm_90",)``; empty: for every target. A kernel
+            with other configurations for other targets is stated once for each.
+    """
+
+    function: Any
+    passes: tuple[Literal["forward", "backward"], ...]
+    signatures: Mapping[str, Mapping[str, str | int | bool]]
+    options: Mapping[str, int] = field(default_factory=dict)
+    targets: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        one_of("targets", self.targets, TARGETS, some=False)

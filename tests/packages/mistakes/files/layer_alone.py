@@ -1,0 +1,5 @@
+"""A layer without strategies."""
+
+from harness import Layer
+
+layer = Layer()

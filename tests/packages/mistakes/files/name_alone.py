@@ -1,0 +1,3 @@
+"""Names a layer and has no strategy."""
+
+layer = "scale"

@@ -1,0 +1,3 @@
+"""Holds nothing that is wanted."""
+
+x = 1

@@ -1,0 +1,5 @@
+"""Half a function."""
+
+
+def forward(x:
+    return x

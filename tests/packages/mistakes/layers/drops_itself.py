@@ -1,0 +1,13 @@
+"""Its reference is random."""
+
+import torch.nn.functional as F
+
+from harness import Layer, Operand, Strategy
+
+layer = Layer(
+    inputs={"x": Operand(("N", "D"))},
+    parameters={"weight": Operand(("D",))},
+    output=("N", "D"),
+    check=({"N": 7, "D": 5},),
+)
+strategies = {"autograd": Strategy(lambda x, weight: F.dropout(x * weight))}

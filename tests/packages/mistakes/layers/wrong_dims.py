@@ -1,0 +1,11 @@
+"""A size of check lacks a dim."""
+
+from harness import Layer, Operand, Strategy
+
+layer = Layer(
+    inputs={"x": Operand(("N", "D", "T"))},
+    parameters={"weight": Operand(("D",))},
+    output=("N", "D"),
+    check=({"N": 7, "D": 5},),
+)
+strategies = {"autograd": Strategy(lambda x, weight: x * weight)}

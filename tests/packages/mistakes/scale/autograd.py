@@ -1,0 +1,5 @@
+"""Right."""
+
+from harness import Strategy
+
+strategy = Strategy(lambda x, weight: x * weight)

@@ -1,0 +1,10 @@
+"""Forgets to return."""
+
+from harness import Strategy
+
+
+def forward(x, weight):
+    x * weight
+
+
+strategy = Strategy(forward)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
 Dims = Mapping[str, int]
-"""Sizes by name, such as ``{"N": 1024, "D": 256}``."""
+"""Sizes by name, such as ``{"N": 1024, "D": 256}``; a layer's options are among them, in lower case."""
 
 Draw = Callable[[tuple[int, ...], "Generator"], "Tensor"]
 """Draws a tensor of a shape from a generator, on the generator's device; the harness rounds it to the case's dtype."""
@@ -41,7 +41,8 @@ class Operand:
     """An input or a parameter of a layer.
 
     Attributes:
-        shape: names of the dims, such as ``("N", "D")``; ``()`` is a scalar.
+        shape: names of the dims, such as ``("N", "D")``; ``()`` is a scalar. No name is all in lower case, as an
+            option's is.
         draw: how random values of it are drawn.
         least: the narrowest dtype that it comes in: ``"float32"`` where its numbers mean little in a narrower one (time
             stamps, whose gaps are lost in bfloat16), ``""`` where it comes in the case's dtype, whatever that is.
@@ -114,9 +115,20 @@ class Task:
     target_loss: float
 
 
+def options_of(dims: Dims) -> dict[str, int]:
+    """The options among dims: those that are named in lower case."""
+    return {name: value for name, value in dims.items() if name.islower()}
+
+
 @dataclass(frozen=True)
 class Layer:
     """The mathematics of a layer; its folder holds one file for each strategy.
+
+    A layer may have *options*: whole numbers that choose between formulas, such as whether an activation follows. They
+    stand among the dims (``B=256,I=256,O=256,gelu=1``), so a case states them wherever it states its sizes, and the
+    strategy gets them as keyword arguments: ``forward(x, weight, bias, *, gelu)``; an ``nn.Module`` class gets them
+    with the sizes in its constructor. Their names are in lower case and those of sizes are not, which tells them apart
+    in a record. Sizes whose options differ are never joined by a line or interpolated between.
 
     Attributes:
         title: a few words.
@@ -124,7 +136,8 @@ class Layer:
         inputs: operands that change at every call, in the order of the forward's arguments.
         parameters: operands that are trained, in the same order, after the inputs.
         output: names of the output's dims.
-        check: sizes for the gate: small, odd, one of them all ones, at most three.
+        check: sizes for the gate: small, odd, one of them all ones, at most three; each value of each option in one.
+            The first is where most is asked: give it the options with which kernels do all that they can.
         sizes: sizes to measure, by device and profile; the first of a profile's is its most telling one.
         cost: compulsory work of a pass at some dims; passes are ``forward`` and ``backward``.
         task: the training task.
@@ -132,6 +145,7 @@ class Layer:
         leading: the dim that stands first in the inputs (and the output, if there) and may be any number: zero, very
             many, or several dims at once; ``""`` where there is none.
         causal: the dim along which the output must not look ahead; ``""`` where there is none.
+        options: the values that each may have, by name; a flag has ``(0, 1)``.
     """
 
     title: str
@@ -146,15 +160,12 @@ class Layer:
     reference: str = "autograd"
     leading: str = ""
     causal: str = ""
+    options: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.parameters:
             raise ValueError("a layer needs at least one parameter")
-        names = {name for o in self.operands.values() for name in o.shape} | set(self.output)
-        measured = [d for profiles in self.sizes.values() for all_dims in profiles.values() for d in all_dims]
-        for dims in (*self.check, self.task.dims, *measured):
-            if set(dims) != names:
-                raise ValueError(f"dims {dict(dims)} must name each of {', '.join(sorted(names))}, and nothing else")
+        self._check_dims()
         if not all(o.differentiable for o in self.parameters.values()):
             raise ValueError("a parameter that is not differentiable cannot be trained: make it an input")
         if not 1 <= len(self.check) <= 3:
@@ -169,6 +180,31 @@ class Layer:
             raise ValueError(f"leading {self.leading!r}: a parameter has it, so it cannot be any number")
         if self.causal and self.causal not in self.output:
             raise ValueError(f"causal {self.causal!r} must be a dim of the output")
+
+    def _check_dims(self) -> None:
+        """Raise ValueError where the name or a value of a size or an option is not as it must be."""
+        sizes = {name for o in self.operands.values() for name in o.shape} | set(self.output)
+        for name in sorted(sizes):
+            if name.islower():
+                raise ValueError(f"dim {name!r}: lower case is for options, so call it {name.upper()!r}")
+        for name, values in self.options.items():
+            if not (name.isidentifier() and name.islower()) or name in self.operands:
+                raise ValueError(f"option {name!r}: give it a Python name in lower case that no operand has")
+            if not values or not all(type(v) is int for v in values) or len(set(values)) < len(values):
+                raise ValueError(f"option {name}: give the whole numbers that it may be, each once, such as (0, 1)")
+        names = sizes | set(self.options)
+        measured = [d for profiles in self.sizes.values() for all_dims in profiles.values() for d in all_dims]
+        for dims in (*self.check, self.task.dims, *measured):
+            if set(dims) != names:
+                raise ValueError(f"dims {dict(dims)} must name each of {', '.join(sorted(names))}, and nothing else")
+            for name, values in self.options.items():
+                if type(dims[name]) is not int or dims[name] not in values:
+                    known = ", ".join(map(str, values))
+                    raise ValueError(f"dims {dict(dims)}: {name} is {dims[name]!r}, choose from {known}")
+        for name, values in self.options.items():
+            for value in values:
+                if self.check and all(dims[name] != value for dims in self.check):
+                    raise ValueError(f"check has no size with {name}={value}: the gate must meet each value")
 
     @property
     def leading_inputs(self) -> dict[str, Operand]:
@@ -227,8 +263,8 @@ class Strategy:
     """One way to implement a layer. The last statement of its file is ``strategy = Strategy(...)``.
 
     Attributes:
-        forward: a function of the layer's inputs and parameters by name, or an ``nn.Module`` class built from the
-            layer's dims as keyword arguments whose parameters have the layer's names.
+        forward: a function of the layer's inputs, parameters and options by name, or an ``nn.Module`` class built
+            from the layer's dims (options among them) as keyword arguments whose parameters have the layer's names.
         gradients: ``tape`` (autograd records the forward) or ``func`` (``torch.func.vjp`` and ``grad_and_value``:
             no ``.grad``, no hooks).
         devices: where it runs at full speed and is timed. A strategy with kernels is checked on the CPU all the

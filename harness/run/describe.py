@@ -11,8 +11,9 @@ import torch
 
 from harness.layers.discover import Loaded
 from harness.layers.spec import Layer, Strategy
+from harness.records.dims import dims_text
 from harness.records.environment import collect
-from harness.records.schema import CaseStatus, LayerFacts, StrategyFacts, dims_text
+from harness.records.schema import CaseStatus, LayerFacts, StrategyFacts
 from harness.run.jobs import Cell
 from harness.run.process import Process
 
@@ -44,7 +45,7 @@ def _layer_facts(name: str, loaded: Loaded) -> LayerFacts | CaseStatus:
     task = layer.task
     return LayerFacts(
         name, _folder_digest(loaded), layer.title, layer.formula, layer.reference, sizes, task.title, task.source,
-        task.naive, task.naive_loss, task.target_loss,
+        task.naive, task.naive_loss, task.target_loss, dict(layer.options),
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable, Sequence, Set
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from harness.records.dims import dims_of
 from harness.records.schema import (
     CHECKS,
     DEVICES,
@@ -20,7 +21,6 @@ from harness.records.schema import (
     LayerFacts,
     Status,
     StrategyFacts,
-    dims_of,
 )
 from harness.run.jobs import Cell, Job, Kind
 from harness.run.narrowing import dim_names, with_dims, with_passes

@@ -20,10 +20,10 @@ ODD = (5, 11, 13, 19, 21, 27, 35, 37)
 
 
 def random_dims(layer: Layer, seed: int, most: int = 40_000) -> Dims:
-    """Random sizes, each a power of two, next to one, or odd; none of the operands larger than ``most`` elements."""
+    """Random options, and sizes: powers of two, next to one, or odd; no operand of more than ``most`` elements."""
     chance = random.Random(seed)
     while True:
-        dims = {name: chance.choice((*AROUND_POWERS, *ODD)) for name in layer.check[0]}
+        dims = {name: chance.choice(layer.options.get(name, (*AROUND_POWERS, *ODD))) for name in layer.check[0]}
         sizes = [torch.Size(o.sizes(dims)).numel() for o in layer.operands.values()]
         if max(sizes) <= most and torch.Size([dims[n] for n in layer.output]).numel() <= most:
             return dims

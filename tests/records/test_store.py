@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.records.schema import SCHEMA, CellEnd, Check, FirstCall, Group, as_record, dims_of, dims_text
+from harness.records.dims import dims_of, dims_text
+from harness.records.schema import SCHEMA, CellEnd, Check, FirstCall, Group, as_record
 from harness.records.store import FILE, Journal, StoreError, read
 
 GROUP = Group("affine", "B=2,I=3,O=4", "float32", "cpu", 1)

@@ -9,14 +9,16 @@ import triton.language as tl
 
 from harness import Kernel
 
-TILES = {
-    torch.float64: (64, 64, 32, 4),
-    torch.float32: (64, 64, 16, 4),
-    torch.bfloat16: (128, 128, 64, 8),
-    torch.float16: (128, 128, 64, 8),
+Tile = tuple[int, int, int, int]
+"""BLOCK_M, BLOCK_N, BLOCK_K and warps of a product."""
+TILES: dict[torch.dtype, tuple[Tile, Tile]] = {
+    torch.float64: ((64, 32, 16, 4), (64, 32, 16, 4)),
+    torch.float32: ((64, 64, 16, 4), (64, 64, 16, 4)),
+    torch.bfloat16: ((128, 128, 64, 8), (64, 64, 32, 4)),
+    torch.float16: ((128, 128, 64, 8), (64, 64, 32, 4)),
 }
-"""BLOCK_M, BLOCK_N, BLOCK_K and warps of a product. Without tensor cores, as float32 products are, every factor passes
-through registers: a BLOCK_K of 32 would spill on sm_80."""
+"""Where all sizes are multiples of 16, and where not: then each number has an address, and these take the registers.
+Without tensor cores, as float32 products are, every factor passes through registers: a BLOCK_K of 32 would spill."""
 GROUP_M = 8
 SLOPE_ROWS, SLOPE_COLUMNS = 16, 128
 SUM_ROWS, SUM_COLUMNS = 32, 128
@@ -98,12 +100,12 @@ DTYPES = dict(zip(("fp64", "fp32", "bf16", "fp16"), TILES, strict=True))
 def _product_signatures(t: str) -> dict[str, Signature]:
     """Each use of the product where sizes are multiples of 16, and two forwards at any sizes."""
     found: dict[str, Signature] = {}
-    block_m, block_n, block_k, _ = TILES[DTYPES[t]]
     for name, step, ones in (
         ("y", ":16", ("a_k", "b_n")), ("y, gelu", ":16", ("a_k", "b_n")), ("y, gelu, no z", ":16", ("a_k", "b_n")),
         ("dL/dx", ":16", ("a_k", "b_k")), ("dL/dW", ":16", ("a_m", "b_n")), ("dL/dW, parts", ":16", ("a_m", "b_n")),
         ("y, any sizes", "", ("a_k", "b_n")), ("y, gelu, any sizes", "", ("a_k", "b_n")),
     ):  # fmt: skip
+        block_m, block_n, block_k, _ = TILES[DTYPES[t]][not step]
         signature: Signature = dict.fromkeys(("a", "b", "bias", "c", "z"), f"*{t}")
         if "parts" in name and t != "fp64":
             signature |= {"c": "*fp32", "z": "*fp32"}
@@ -142,11 +144,12 @@ def _sum_signatures(t: str) -> dict[str, Signature]:
 
 
 def kernels() -> list[Kernel]:
-    """What the strategy declares; products are compiled with as many warps as their dtype has."""
-    found = [
-        Kernel(product_kernel, ("forward", "backward"), _product_signatures(t), {"num_warps": TILES[dtype][3]})
-        for t, dtype in DTYPES.items()
-    ]
+    """What the strategy declares; products are compiled with as many warps as their tiles have."""
+    products: dict[int, dict[str, Signature]] = {}
+    for t, dtype in DTYPES.items():
+        for name, signature in _product_signatures(t).items():
+            products.setdefault(TILES[dtype]["any sizes" in name][3], {})[name] = signature
+    found = [Kernel(product_kernel, ("forward", "backward"), own, {"num_warps": n}) for n, own in products.items()]
     for function, signatures in ((slope_kernel, _slope_signatures), (column_sum_kernel, _sum_signatures)):
         own = {name: s for t in DTYPES for name, s in signatures(t).items()}
         found.append(Kernel(function, ("backward",), own, {"num_warps": WARPS}))

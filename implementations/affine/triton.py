@@ -33,6 +33,7 @@ from ._kernels import (
     SUM_ROWS,
     TILES,
     WARPS,
+    Tile,
     column_sum_kernel,
     kernels,
     product_kernel,
@@ -54,10 +55,14 @@ def _wide(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
+def _tile(a: Tensor, b: Tensor) -> Tile:
+    return TILES[a.dtype][any(size % 16 for size in (*a.shape[1:], b.shape[2]))]
+
+
 def _launch(a: Tensor, b: Tensor, bias: Tensor | None, c: Tensor, z: Tensor | None, gelu: bool) -> None:
     """Fill c [parts, V, M, N], and z [V, M, N] if it is given; c need not have the axis of parts."""
     (V, M, K), N = a.shape, b.shape[2]
-    block_m, block_n, block_k, warps = TILES[a.dtype]
+    block_m, block_n, block_k, warps = _tile(a, b)
     product_kernel[(triton.cdiv(M, block_m) * triton.cdiv(N, block_n), V, c.shape[0] if c.dim() == 4 else 1)](
         a, b, a if bias is None else bias, c, c if z is None else z, M, N, K, *a.stride(), *b.stride(),
         *((0, 0) if bias is None else bias.stride()),
@@ -70,7 +75,8 @@ def _launch(a: Tensor, b: Tensor, bias: Tensor | None, c: Tensor, z: Tensor | No
 def _parts(a: Tensor, b: Tensor) -> int:
     """Into how many the terms of a product [V, M, K] times [V, K, N] are dealt out."""
     (V, M, K), N = a.shape, b.shape[2]
-    tiles = V * triton.cdiv(M, TILES[a.dtype][0]) * triton.cdiv(N, TILES[a.dtype][1])
+    block_m, block_n, *_ = _tile(a, b)
+    tiles = V * triton.cdiv(M, block_m) * triton.cdiv(N, block_n)
     return max(1, min(PROGRAMS // max(1, tiles), K // FEWEST_TERMS))
 
 

@@ -180,7 +180,7 @@ def _dims(asked: str, like: str) -> str:
         given = dims_of(asked)
     except ValueError:
         given = {}
-    if set(given) != set(names) or min(sizes_of(asked).values(), default=1) < 1:
+    if set(given) != set(names) or any(size < 1 for size in sizes_of(asked).values()):
         raise QuestionError(f"--dims {asked}: give each of {', '.join(names)} a size, such as {like}")
     return dims_text({name: given[name] for name in names})
 

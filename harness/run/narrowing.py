@@ -34,9 +34,9 @@ def with_dims(wanted: Wanted, layers: Sequence[LayerFacts]) -> tuple[Wanted, tup
         except ValueError:
             dims = {}
         own = {layer: order for layer, order in names.items() if dims and set(order) == set(dims)}
-        if not own or min(sizes_of(text).values(), default=1) < 1:
+        if not own or any(size < 1 for size in sizes_of(text).values()):
             known = "; ".join(f"{layer}: {','.join(f'{n}=…' for n in order)}" for layer, order in names.items())
-            raise UsageError(f"--dims {text}: name exactly a layer's dims, each at least 1 ({known})")
+            raise UsageError(f"--dims {text}: name exactly a layer's dims, each size at least 1 ({known})")
         for layer, order in own.items():
             _check_options(text, dims, by_name[layer])
             found[layer] = (*found.get(layer, ()), dims_text({n: dims[n] for n in order}))

@@ -8,7 +8,7 @@ prologue every tile would find it again for each tile that it meets. A third ker
 Where a product has few tiles and many terms, as dL/dW has for a large batch, the terms are dealt out to several
 programs a tile. They leave partial sums, as those of dL/db do, which are added after in a fixed order: no atomics, so
 results repeat bit for bit. Accumulators and partial sums are float32 (float64 for float64 inputs). float32 products are
-exact ones (``input_precision="ieee"``), as torch's are: Triton's own default on NVIDIA is TF32. See ``_kernels.py``.
+exact ones (``input_precision="ieee"``), as torch's are: Triton's own default on NVIDIA is TF32.
 
 The launches are raw custom ops, so that ``torch.compile`` and ``vmap`` see them as one op each; the operands carry a
 batch axis V of their own, into which ``vmap`` folds. The backward is made of Functions of the same kind, so that it can
@@ -21,28 +21,90 @@ from typing import Any
 
 import torch
 import triton
+import triton.language as tl
 from torch import Tensor
 
 from harness import Strategy, Style
 
-from ._kernels import (
+from ._launches import (
     GROUP_M,
     SLOPE_COLUMNS,
     SLOPE_ROWS,
     SUM_COLUMNS,
+    SUM_PROGRAMS,
     SUM_ROWS,
-    TILES,
     WARPS,
-    Tile,
-    column_sum_kernel,
-    kernels,
-    product_kernel,
-    slope_kernel,
+    declared,
+    parts_of,
+    tile_of,
 )
 
-PROGRAMS, FEWEST_TERMS = 256, 192
-"""A product's terms are dealt out to as many programs as fill the largest GPUs, if each gets so many of them."""
-SUM_PROGRAMS = 64
+
+@triton.jit
+def product_kernel(
+    a, b, bias, c, z, M, N, K, a_v, a_m, a_k, b_v, b_k, b_n, bias_v, bias_n,
+    HAS_BIAS: tl.constexpr, GELU: tl.constexpr, KEEP: tl.constexpr, WIDEN: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, GROUP_M: tl.constexpr,
+):  # fmt: skip
+    # Programs go down GROUP_M rows of tiles before the next column, so that tiles of b are met again in L2.
+    program, v, part = tl.program_id(0), tl.program_id(1).to(tl.int64), tl.program_id(2)
+    down, across = tl.cdiv(M, BLOCK_M), tl.cdiv(N, BLOCK_N)
+    first = program // (GROUP_M * across) * GROUP_M
+    rows = tl.minimum(down - first, GROUP_M)
+    m = ((first + program % (GROUP_M * across) % rows) * BLOCK_M + tl.arange(0, BLOCK_M)).to(tl.int64)
+    n = (program % (GROUP_M * across) // rows * BLOCK_N + tl.arange(0, BLOCK_N)).to(tl.int64)
+
+    wide: tl.constexpr = tl.float64 if a.dtype.element_ty == tl.float64 else tl.float32
+    total = tl.zeros([BLOCK_M, BLOCK_N], wide)
+    share = tl.cdiv(tl.cdiv(K, BLOCK_K), tl.num_programs(2)) * BLOCK_K  # terms of each part
+    for start in range(part * share, tl.minimum(K, (part + 1) * share), BLOCK_K):
+        k = (start + tl.arange(0, BLOCK_K)).to(tl.int64)
+        a_mask, b_mask = (m < M)[:, None] & (k < K)[None, :], (k < K)[:, None] & (n < N)[None, :]
+        a_tile = tl.load(a + v * a_v + m[:, None] * a_m + k[None, :] * a_k, mask=a_mask, other=0.0)  # [M, K]
+        b_tile = tl.load(b + v * b_v + k[:, None] * b_k + n[None, :] * b_n, mask=b_mask, other=0.0)  # [K, N]
+        if WIDEN:  # the interpreter multiplies bfloat16 wrongly
+            a_tile, b_tile = a_tile.to(wide), b_tile.to(wide)
+        total = tl.dot(a_tile, b_tile, total, input_precision="ieee", out_dtype=wide)
+    if HAS_BIAS:
+        total += tl.load(bias + v * bias_v + n * bias_n, mask=n < N, other=0.0).to(wide)[None, :]
+    at = ((part * tl.num_programs(1) + v) * M + m[:, None]) * N + n[None, :]
+    inside = (m < M)[:, None] & (n < N)[None, :]
+    if KEEP:
+        tl.store(z + at, total.to(z.dtype.element_ty), mask=inside)
+    if GELU:
+        total *= _normal_distribution(total)
+    tl.store(c + at, total.to(c.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _normal_distribution(z):
+    return 0.5 * (1.0 + tl.erf(z * 0.7071067811865476))
+
+
+@triton.jit
+def slope_kernel(g, z, delta, M, N, g_v, g_m, g_n, z_v, z_m, z_n, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    v = tl.program_id(2).to(tl.int64)
+    m = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)[:, None]  # [ROWS, 1]
+    n = (tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)).to(tl.int64)[None, :]  # [1, COLUMNS]
+    inside = (m < M) & (n < N)
+    wide: tl.constexpr = tl.float64 if z.dtype.element_ty == tl.float64 else tl.float32
+    at = tl.load(z + v * z_v + m * z_m + n * z_n, mask=inside, other=0.0).to(wide)  # [ROWS, COLUMNS]
+    of_y = tl.load(g + v * g_v + m * g_m + n * g_n, mask=inside, other=0.0).to(wide)
+    slope = _normal_distribution(at) + at * (tl.exp(-0.5 * at * at) * 0.3989422804014327)
+    tl.store(delta + (v * M + m) * N + n, (of_y * slope).to(delta.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def column_sum_kernel(g, partials, M, N, g_v, g_m, g_n, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    program, programs, v = tl.program_id(0), tl.num_programs(0), tl.program_id(2).to(tl.int64)
+    n = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)  # [COLUMNS]
+    total = tl.zeros([ROWS, COLUMNS], partials.dtype.element_ty)
+    for start in range(program * ROWS, M, programs * ROWS):
+        m = (start + tl.arange(0, ROWS)).to(tl.int64)  # [ROWS]
+        inside = (m < M)[:, None] & (n < N)[None, :]
+        tile = tl.load(g + v * g_v + m[:, None] * g_m + n[None, :] * g_n, mask=inside, other=0.0)
+        total += tile.to(total.dtype)
+    tl.store(partials + (v * programs + program) * N + n, tl.sum(total, 0), mask=n < N)
 
 
 def _fold(size: int, dims: tuple[int | None, ...], *operands: Tensor) -> list[Tensor]:
@@ -55,14 +117,10 @@ def _wide(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-def _tile(a: Tensor, b: Tensor) -> Tile:
-    return TILES[a.dtype][any(size % 16 for size in (*a.shape[1:], b.shape[2]))]
-
-
 def _launch(a: Tensor, b: Tensor, bias: Tensor | None, c: Tensor, z: Tensor | None, gelu: bool) -> None:
     """Fill c [parts, V, M, N], and z [V, M, N] if it is given; c need not have the axis of parts."""
     (V, M, K), N = a.shape, b.shape[2]
-    block_m, block_n, block_k, warps = _tile(a, b)
+    block_m, block_n, block_k, warps = tile_of(a, b)
     product_kernel[(triton.cdiv(M, block_m) * triton.cdiv(N, block_n), V, c.shape[0] if c.dim() == 4 else 1)](
         a, b, a if bias is None else bias, c, c if z is None else z, M, N, K, *a.stride(), *b.stride(),
         *((0, 0) if bias is None else bias.stride()),
@@ -72,19 +130,11 @@ def _launch(a: Tensor, b: Tensor, bias: Tensor | None, c: Tensor, z: Tensor | No
     )  # fmt: skip
 
 
-def _parts(a: Tensor, b: Tensor) -> int:
-    """Into how many the terms of a product [V, M, K] times [V, K, N] are dealt out."""
-    (V, M, K), N = a.shape, b.shape[2]
-    block_m, block_n, *_ = _tile(a, b)
-    tiles = V * triton.cdiv(M, block_m) * triton.cdiv(N, block_n)
-    return max(1, min(PROGRAMS // max(1, tiles), K // FEWEST_TERMS))
-
-
 @torch.library.custom_op(f"layerbench::{__name__.replace('.', '_')}_product", mutates_args=())
 def run_product(a: Tensor, b: Tensor, bias: Tensor | None) -> Tensor:
     """a [V, M, K], b [V, K, N], bias [V, N] or None -> a b + bias [V, M, N]; any strides."""
     shape = (a.shape[0], a.shape[1], b.shape[2])
-    parts = _parts(a, b) if bias is None else 1
+    parts = parts_of(a, b) if bias is None else 1
     c = a.new_empty(shape) if parts == 1 else a.new_empty((parts, *shape), dtype=_wide(a.dtype))
     _launch(a, b, bias, c, None, gelu=False)
     return c if parts == 1 else c.sum(0).to(a.dtype)
@@ -274,10 +324,10 @@ class AffineGelu(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor | None, of_z: Tensor | None) -> tuple[Tensor | None, ...]:
         x, weight, z = ctx.saved_tensors
-        shares = [t for t in (g if g is None else Slope.apply(g, z), of_z) if t is not None]
-        if not shares:
-            return None, None, None, None
-        return *_gradients(ctx, x, weight, shares[0] if len(shares) == 1 else shares[0] + shares[1]), None
+        delta: Tensor | None = None if g is None else Slope.apply(g, z)
+        if of_z is not None:
+            delta = of_z if delta is None else delta + of_z
+        return (None,) * 4 if delta is None else (*_gradients(ctx, x, weight, delta), None)
 
 
 def forward(x: Tensor, weight: Tensor, bias: Tensor, *, gelu: int) -> Tensor:
@@ -298,6 +348,6 @@ strategy = Strategy(
     devices=("cuda",),
     needs=("triton",),
     simplicity=5,
-    kernels=tuple(kernels()),
+    kernels=declared(product_kernel, slope_kernel, column_sum_kernel),
     style=Style("#E69F00", "X", "-"),
 )

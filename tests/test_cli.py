@@ -244,11 +244,15 @@ VERIFY = ("verify", "--device", "cpu", "--layer", "affine", "--strategy", "libra
 
 
 def test_one_check_in_one_dtype_at_one_size_is_asked_alone(cli: Cli) -> None:
-    done = cli(*VERIFY, "--check", "values", "--dtype", "float32", "--dims", "B=1,I=1,O=1", "--seed", "3", "--json")
+    done = cli(
+        *VERIFY, "--check", "values", "--dtype", "float32", "--dims", "B=1,I=1,O=1,gelu=1", "--seed", "3", "--json"
+    )
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     mine = [c for c in answer["checks"] if c["strategy"] == "library"]
-    assert {(c["check"], c["dtype"], c["dims"], c["seed"]) for c in mine} == {("values", "float32", "B=1,I=1,O=1", 3)}
+    assert {(c["check"], c["dtype"], c["dims"], c["seed"]) for c in mine} == {
+        ("values", "float32", "B=1,I=1,O=1,gelu=1", 3)
+    }
     assert answer["controls"] == answer["training"] == answer["failures"] == []
     assert answer["summary"]["checks"] == {"ok": len(answer["checks"])}
 

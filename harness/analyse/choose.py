@@ -16,7 +16,7 @@ from harness.analyse.contending import Costs, Evidence, Field, Question
 from harness.analyse.pairs import FIRST_CALL_DOUBT, Comparison, Ranking, by_time
 from harness.analyse.sizes import Place, place
 from harness.analyse.statistics import FEWEST_LAUNCHES
-from harness.records.schema import dims_of, dims_text
+from harness.records.dims import dims_of, dims_text, options_text, sizes_of
 from harness.records.store import Record
 
 
@@ -139,7 +139,7 @@ def choose(have: Evidence, question: Question) -> Answer:
 
 
 def complete(have: Evidence, question: Question) -> tuple[Question, list[str]]:
-    """Fill in what was left open; and the sizes that were measured of that layer, dtype, device and threads.
+    """Fill in what was left open; and the measured sizes of that layer, its options, dtype, device and threads.
 
     Raises:
         QuestionError: with what there is to choose from.
@@ -166,6 +166,10 @@ def complete(have: Evidence, question: Question) -> tuple[Question, list[str]]:
         raise QuestionError(f"--steps counts time: leave it out with --objective {question.objective}")
     kept = {k: first[k] for k in ("dtype", "device", "threads")}
     same = [g["dims"] for g in groups if all(g[k] == v for k, v in {**kept, "layer": question.layer}.items())]
+    options = options_text(dims)
+    if all(options_text(d) != options for d in same):
+        raise QuestionError(_choose("size with", options, [options_text(d) for d in same]))
+    same = [d for d in same if options_text(d) == options]
     return replace(question, dims=dims, passed=passed, **kept), sorted(same, key=frames.size)
 
 
@@ -176,7 +180,7 @@ def _dims(asked: str, like: str) -> str:
         given = dims_of(asked)
     except ValueError:
         given = {}
-    if set(given) != set(names) or min(given.values()) < 1:
+    if set(given) != set(names) or any(size < 1 for size in sizes_of(asked).values()):
         raise QuestionError(f"--dims {asked}: give each of {', '.join(names)} a size, such as {like}")
     return dims_text({name: given[name] for name in names})
 

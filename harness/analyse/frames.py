@@ -22,6 +22,7 @@ from harness.analyse.launches import (
     pressure_of,
 )
 from harness.analyse.statistics import FEWEST_LAUNCHES, Interval, interval, margin, verdict
+from harness.records.dims import sizes_of
 from harness.records.schema import PASSES, Group
 from harness.records.store import Record, Run
 
@@ -41,8 +42,8 @@ def rows_of(frame: pd.DataFrame) -> Iterator[SimpleNamespace]:
 
 
 def size(dims: str) -> int:
-    """Product of the dims, for axes and sorting."""
-    return math.prod(int(pair.split("=")[1]) for pair in dims.split(","))
+    """Product of the sizes, for axes and sorting; options count nothing."""
+    return math.prod(sizes_of(dims).values())
 
 
 def timing(run: Run, regime: str = "wall") -> pd.DataFrame:

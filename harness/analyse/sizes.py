@@ -8,7 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
-from harness.records.schema import dims_of
+from harness.records.dims import sizes_of
 
 FARTHEST = 1.0
 """A size that lies farther than this, in doublings, from the line between two measured ones is not between them."""
@@ -45,12 +45,15 @@ class OutsideError(ValueError):
 def place(asked: str, measured: Sequence[str]) -> Place:
     """Find the two measured sizes that a size lies between.
 
+    Args:
+        measured: with the same options as the size.
+
     Raises:
         OutsideError: there are no two such sizes.
     """
-    order = list(dims_of(asked))
-    points = {dims: np.array([np.log2(dims_of(dims)[name]) for name in order]) for dims in measured}
-    own = np.array([np.log2(size) for size in dims_of(asked).values()])
+    order = list(sizes_of(asked))
+    points = {dims: np.array([np.log2(sizes_of(dims)[name]) for name in order]) for dims in measured}
+    own = np.array([np.log2(size) for size in sizes_of(asked).values()])
     distance = {dims: float(np.linalg.norm(own - at)) for dims, at in points.items()}
     nearest = min(distance, key=lambda dims: distance[dims])
     if distance[nearest] == 0:

@@ -11,6 +11,7 @@ import pandas as pd
 from harness.analyse import contending, frames
 from harness.analyse.contending import Evidence, Question
 from harness.analyse.launches import GROUP
+from harness.records.dims import options_text
 
 AXES = ["pass", "dtype", "device", "threads", "dims"]
 MOST_RULES = 4
@@ -35,7 +36,7 @@ def winners(have: Evidence) -> pd.DataFrame:
         series = own[["device", "threads", "dtype"]].drop_duplicates().itertuples(index=False, name=None)
         for (device, threads, dtype), passed in product(series, passes):
             sizes = own.loc[own["device"] == device, "dims"].drop_duplicates()
-            for dims in sorted(sizes, key=frames.size):
+            for dims in sorted(sizes, key=lambda dims: (options_text(dims), frames.size(dims))):
                 question = Question(str(layer), dims, dtype, device, threads, passed)
                 rows.append([layer, dims, dtype, device, threads, passed, *_row(have, question, out[device])])
     return pd.DataFrame(rows, columns=COLUMNS)

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.app import OURS, app, clear_errors
+from harness.cli.app import app, clear_errors
 from harness.cli.options import From
+from harness.run.places import OURS
 
 new = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Write files to start from: a layer, a strategy.")
 app.add_typer(new, name="new")

@@ -31,24 +31,28 @@ def module_class(forward: Callable[..., Any]) -> type[nn.Module] | None:
 
 
 def construct(module: Callable[..., nn.Module], dims: Dims) -> nn.Module:
-    """Build a module from those dims that its constructor names, or from all where it takes any keyword.
+    """Build a module from those dims and options that its constructor names, or from all where it takes any keyword.
 
-    What it draws to initialise itself leaves the global generator as it was.
+    Sizes are in upper case, and arguments seldom are: an argument ``hidden`` gets the dim HIDDEN. What the module draws
+    to initialise itself leaves the global generator as it was.
 
     Raises:
         ForwardError: the constructor wants something that is no dim.
     """
     wanted = inspect.signature(module).parameters.values()
-    named = {p.name for p in wanted if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-    missing = [p.name for p in wanted if p.name in named and p.default is p.empty and p.name not in dims]
+    named = [p for p in wanted if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    given = {p.name: dims[name] for p in named for name in (p.name.upper(), p.name) if name in dims}
+    missing = [p.name for p in named if p.default is p.empty and p.name not in given]
     if missing:
         raise ForwardError(
             f"the constructor of {_name(module)} wants {', '.join(missing)}, and the dims are {', '.join(dims)}:"
-            " name a dim so, or give functools.partial(Module, name=value)"
+            f" name a dim {missing[0].upper()}, or give functools.partial(Module, {missing[0]}=value)"
         )
-    every = any(p.kind is p.VAR_KEYWORD for p in wanted)
+    if any(p.kind is p.VAR_KEYWORD for p in wanted):
+        used = {name for p in named for name in (p.name, p.name.upper())}
+        given |= {name: size for name, size in dims.items() if name not in used}
     seed, state = torch.initial_seed(), torch.get_rng_state()
-    made = module(**{name: size for name, size in dims.items() if every or name in named})
+    made = module(**given)
     if torch.initial_seed() == seed:  # a seed that a constructor sets is left for the gate to see
         torch.set_rng_state(state)
     return made
@@ -68,7 +72,7 @@ def by_name(forward: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def refuse_arguments(layer: Layer, strategy: Strategy) -> None:
-    """Refuse a function that cannot be called with the layer's operands.
+    """Refuse a function that cannot be called with the layer's operands and options.
 
     Raises:
         ForwardError: with the names on both sides.
@@ -82,12 +86,13 @@ def refuse_arguments(layer: Layer, strategy: Strategy) -> None:
     except (ValueError, TypeError):  # a built-in function says nothing of its arguments
         return
     parameters = [p for p in signature.parameters.values() if not (function and p.name == "ctx")]
+    names = (*layer.operands, *layer.options)
     try:
-        signature.replace(parameters=parameters).bind(**dict.fromkeys(layer.operands))
+        signature.replace(parameters=parameters).bind(**dict.fromkeys(names))
     except TypeError as error:
         takes = ", ".join(p.name for p in parameters)
         raise ForwardError(
-            f"the forward takes ({takes}), and is called with {', '.join(layer.operands)} by name: {error}"
+            f"the forward takes ({takes}), and is called with {', '.join(names)} by name: {error}"
         ) from None
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -26,7 +27,7 @@ from harness.layers.calling import (
     parameters_of,
     places_of,
 )
-from harness.layers.spec import Dims, Strategy
+from harness.layers.spec import Dims, Strategy, options_of
 
 Tensors = dict[str, Tensor]
 Pullback = Callable[[Tensor], list[Tensor]]
@@ -55,12 +56,14 @@ class Instance:
         parameters: leaves by name, trainable.
         gradients: ``tape`` or ``func``.
         module: the module, where the strategy is one; its own parameters are used whatever ``call`` is given.
+        function: the function of inputs and parameters, where the strategy is one; the options are bound to it.
     """
 
     call: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Any]
     parameters: Tensors
     gradients: Literal["tape", "func"]
     module: nn.Module | None = None
+    function: Callable[..., Any] | None = None
 
     def pure(self, parameters: Mapping[str, Tensor], inputs: Mapping[str, Tensor]) -> Any:
         """The output as a function of its arguments alone, which is what ``torch.func`` transforms."""
@@ -73,7 +76,8 @@ def build(strategy: Strategy, dims: Dims, parameters: Mapping[str, Tensor]) -> I
     """Put copies of the parameters into a strategy.
 
     Args:
-        dims: handed to the constructor, as far as it names them, where the strategy is an ``nn.Module`` class.
+        dims: handed to the constructor, as far as it names them, where the strategy is an ``nn.Module`` class; a
+            function gets the options among them.
         parameters: values by name; dtype and device are theirs.
 
     Raises:
@@ -81,8 +85,10 @@ def build(strategy: Strategy, dims: Dims, parameters: Mapping[str, Tensor]) -> I
     """
     if module_class(strategy.forward) is None:
         leaves = {name: value.detach().clone().requires_grad_() for name, value in parameters.items()}
-        forward = by_name(strategy.forward)
-        return Instance(lambda p, x: forward(**x, **p), leaves, strategy.gradients)
+        options = options_of(dims)
+        given = by_name(strategy.forward)
+        function = partial(given, **options) if options else given
+        return Instance(lambda p, x: function(**x, **p), leaves, strategy.gradients, function=function)
 
     some = next(iter(parameters.values()))
     module = construct(strategy.forward, dims).to(device=some.device, dtype=some.dtype)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
 
 Dims = Mapping[str, int]
-"""Sizes by name, such as ``{"N": 1024, "D": 256}``."""
+"""Sizes by name, such as ``{"N": 1024, "D": 256}``; a layer's options are among them, in lower case."""
 
 Draw = Callable[..., "Tensor"]
 """``draw(shape, generator)`` draws a tensor from a generator, on the generator's device; the harness rounds it to the
@@ -41,8 +41,8 @@ class Operand:
     """An input or a parameter of a layer.
 
     Attributes:
-        shape: names of the dims, such as ``("N", "D")``; ``()`` is a scalar. Where a size is none of the dims, a
-            function of them: ``lambda dims: (4 * dims["D"], dims["D"])``.
+        shape: names of the dims, such as ``("N", "D")``, none of them all in lower case, as an option's is; ``()`` is a
+            scalar. Where a size is none of the dims, a function of them: ``lambda dims: (4 * dims["D"], dims["D"])``.
         draw: how random values of it are drawn; unit normal by default.
         least: the narrowest dtype that it comes in: ``"float32"`` where its numbers mean little in a narrower one (time
             stamps, whose gaps are lost in bfloat16), ``""`` where it comes in the case's dtype, whatever that is.
@@ -138,9 +138,20 @@ class Task:
     target_loss: float
 
 
+def options_of(dims: Dims) -> dict[str, int]:
+    """The options among dims: those that are named in lower case."""
+    return {name: value for name, value in dims.items() if name.islower()}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Layer:
     """The mathematics of a layer; its folder holds one file for each strategy.
+
+    A layer may have *options*: whole numbers that choose between formulas, such as whether an activation follows. They
+    stand among the dims (``B=256,I=256,O=256,gelu=1``), so a case states them wherever it states its sizes, and the
+    strategy gets them as keyword arguments: ``forward(x, weight, bias, *, gelu)``; an ``nn.Module`` class gets them
+    with the sizes in its constructor. Their names are in lower case and those of sizes are not, which tells them apart
+    in a record. Sizes whose options differ are never joined by a line or interpolated between.
 
     Attributes:
         title: a few words.
@@ -148,7 +159,8 @@ class Layer:
         inputs: operands that change at every call, in the order of the forward's arguments.
         parameters: operands that are trained, in the same order, after the inputs.
         output: names of the output's dims.
-        check: sizes for the gate: small, odd, one of them all ones, at most three.
+        check: sizes for the gate: small, odd, one of them all ones, at most three; each value of each option in one.
+            The first is where most is asked: give it the options with which kernels do all that they can.
         sizes: sizes to measure, by device and profile; the first of a profile's is its most telling one. Where none
             are stated, the largest of ``check``.
         cost: compulsory work of a pass at some dims; passes are ``forward`` and ``backward``. Without it no roof is
@@ -158,6 +170,7 @@ class Layer:
         leading: the dim that stands first in the inputs (and the output, if there) and may be any number: zero, very
             many, or several dims at once; ``""`` where there is none.
         causal: the dim along which the output must not look ahead; ``""`` where there is none.
+        options: the values that each may have, by name; a flag has ``(0, 1)``.
     """
 
     title: str = ""
@@ -172,6 +185,7 @@ class Layer:
     reference: str = "autograd"
     leading: str = ""
     causal: str = ""
+    options: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.parameters:
@@ -184,12 +198,7 @@ class Layer:
             raise ValueError(f"{', '.join(sorted(both))}: both an input and a parameter")
         if isinstance(self.output, str):
             raise ValueError(f"output {self.output!r}: give a tuple, such as ({self.output!r},)")
-        names = {name for o in self.operands.values() for name in o.names} | set(self.output)
-        if any(callable(o.shape) for o in self.operands.values()):
-            names |= set(self.check[0]) if self.check else set()  # a function may want more than any shape names
-        for dims in self.stated:
-            if set(dims) != names:
-                raise ValueError(f"dims {dict(dims)} must name each of {', '.join(sorted(names))}, and nothing else")
+        self._check_dims()
         if not all(o.differentiable for o in self.parameters.values()):
             raise ValueError("a parameter that is not differentiable cannot be trained: make it an input")
         if not 1 <= len(self.check) <= 3:
@@ -243,6 +252,32 @@ class Layer:
         """The task's loss; without a task the mean squared error."""
         return self.task.loss(output, target) if self.task else (output - target).square().mean()
 
+    def _check_dims(self) -> None:
+        """Raise ValueError where the name or a value of a size or an option is not as it must be."""
+        sizes = {name for o in self.operands.values() for name in o.names} | set(self.output)
+        if any(callable(o.shape) for o in self.operands.values()):  # it may want more than any shape names
+            sizes |= set(self.check[0] if self.check else ()) - set(self.options)
+        for name in sorted(sizes):
+            if name.islower():
+                raise ValueError(f"dim {name!r}: lower case is for options, so call it {name.upper()!r}")
+        for name, values in self.options.items():
+            if not (name.isidentifier() and name.islower()) or name in self.operands:
+                raise ValueError(f"option {name!r}: give it a Python name in lower case that no operand has")
+            if not values or not all(type(v) is int for v in values) or len(set(values)) < len(values):
+                raise ValueError(f"option {name}: give the whole numbers that it may be, each once, such as (0, 1)")
+        names = sizes | set(self.options)
+        for dims in self.stated:
+            if set(dims) != names:
+                raise ValueError(f"dims {dict(dims)} must name each of {', '.join(sorted(names))}, and nothing else")
+            for name, values in self.options.items():
+                if type(dims[name]) is not int or dims[name] not in values:
+                    known = ", ".join(map(str, values))
+                    raise ValueError(f"dims {dict(dims)}: {name} is {dims[name]!r}, choose from {known}")
+        for name, values in self.options.items():
+            for value in values:
+                if self.check and all(dims[name] != value for dims in self.check):
+                    raise ValueError(f"check has no size with {name}={value}: the gate must meet each value")
+
     @property
     def leading_inputs(self) -> dict[str, Operand]:
         """The inputs that have the leading dim."""
@@ -274,10 +309,11 @@ class Strategy:
     """One way to implement a layer. The last statement of its file is ``strategy = Strategy(...)``.
 
     Attributes:
-        forward: a function of the layer's inputs and parameters by name (a plain one, the ``apply`` of a
+        forward: a function of the layer's inputs, parameters and options by name (a plain one, the ``apply`` of a
             ``torch.autograd.Function``, a custom op), or an ``nn.Module`` class, bare or in ``functools.partial``,
-            built from those of the layer's dims that its constructor names, whose parameters have the layer's names
-            (a dot in a name is an underscore) and whose buffers are inputs or its own business.
+            built from those of the layer's dims and options that its constructor names (``hidden`` gets the dim
+            HIDDEN), whose parameters have the layer's names (a dot in a name is an underscore) and whose buffers are
+            inputs or its own business.
         gradients: ``tape`` (autograd records the forward) or ``func`` (``torch.func.vjp`` and ``grad_and_value``:
             no ``.grad``, no hooks).
         devices: where it runs at full speed and is timed. A strategy with kernels is checked on the CPU all the

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness.publish.opening import BundleError, read_json
-from harness.records.schema import DEVICES, DTYPES, PASSES, dims_of
+from harness.records.dims import dims_of
+from harness.records.schema import DEVICES, DTYPES, PASSES
 from harness.report.escaping import terminal
 
 FILE = "claims.json"

@@ -26,8 +26,8 @@ from harness.publish.merging import merged
 from harness.publish.opening import BundleError
 from harness.publish.parts import Part, parts
 from harness.publish.verdicts import Verdict, judge
+from harness.records.dims import sizes_of
 from harness.records.environment import machine_digest
-from harness.records.schema import dims_of
 from harness.records.store import Record, Run, read
 from harness.run import opening
 from harness.run.bench import Settings, execute
@@ -187,7 +187,7 @@ def untestable(claims: Sequence[Claim], here: Here, published: Measured) -> dict
 
 
 def _too_large(dims: str, largest: dict[str, int] | None) -> bool:
-    return bool(largest) and any(size > (largest or {}).get(name, 0) for name, size in dims_of(dims).items())
+    return bool(largest) and any(size > (largest or {}).get(name, 0) for name, size in sizes_of(dims).items())
 
 
 def _look(
@@ -233,7 +233,7 @@ def look_around(sources: tuple[str, ...], timeout: float) -> Here:
     for layer in described.layers:
         own = largest.setdefault(layer.layer, {})
         for dims in (d for profiles in layer.sizes.values() for sizes in profiles.values() for d in sizes):
-            own |= {name: max(size, own.get(name, 0)) for name, size in dims_of(dims).items()}
+            own |= {name: max(size, own.get(name, 0)) for name, size in sizes_of(dims).items()}
     cores = psutil.cpu_count(logical=False) or 1
     return Here(described.environment, described.digests, cores, largest=largest)
 

@@ -31,16 +31,6 @@ Status = Literal["ok", "wrong", "unsupported", "skipped", "oom", "compile_error"
 Result = Literal["ok", "wrong", "unsupported", "not_applicable", "not_run"]
 
 
-def dims_text(dims: dict[str, int]) -> str:
-    """``{"N": 4, "D": 3}`` as ``N=4,D=3``, the form in records."""
-    return ",".join(f"{name}={size}" for name, size in dims.items())
-
-
-def dims_of(text: str) -> dict[str, int]:
-    """The inverse of dims_text."""
-    return {name: int(size) for name, size in (pair.split("=") for pair in text.split(","))}
-
-
 @dataclass(frozen=True)
 class Group:
     """All strategies of one layer × dims × dtype × device × threads; what is compared with each other."""
@@ -60,8 +50,8 @@ class Group:
 class LayerFacts:
     """A layer as described by the worker that imported it, so that planning needs no torch.
 
-    ``digest`` is of all the files of its folder but the strategies'. A layer without a task has neither losses nor a
-    title of one.
+    ``digest`` is of all the files of its folder but the strategies'; ``options`` are the values that each may have. A
+    layer without a task has neither losses nor a title of one.
     """
 
     layer: str
@@ -75,6 +65,7 @@ class LayerFacts:
     task_naive: str = ""
     naive_loss: float | None = None
     target_loss: float | None = None
+    options: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True)

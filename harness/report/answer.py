@@ -12,7 +12,7 @@ import pandas as pd
 from harness.analyse.choose import Answer
 from harness.analyse.contending import Question, in_bytes
 from harness.analyse.pairs import Comparison
-from harness.records.schema import dims_of
+from harness.records.dims import options_text, sizes_of
 from harness.report.numbers import cost_ratio, in_time
 
 
@@ -164,10 +164,11 @@ def more(answer: Answer) -> Iterator[str]:
 
 
 def crossing(lower: str, upper: str, share: float) -> str:
-    """A size a share of the way between two, logarithmically: ``N≈300,D≈300``."""
-    low, high = dims_of(lower), dims_of(upper)
+    """A size a share of the way between two, logarithmically: ``N≈300,D≈300``; their options as they are."""
+    low, high = sizes_of(lower), sizes_of(upper)
     sizes = {name: low[name] ** (1 - share) * high[name] ** share for name in low}
-    return ",".join(f"{name}≈{float(f'{size:.2g}'):g}" for name, size in sizes.items())
+    between = [f"{name}≈{float(f'{size:.2g}'):g}" for name, size in sizes.items()]
+    return ",".join(filter(None, (*between, options_text(lower))))
 
 
 def text(answer: Answer) -> str:

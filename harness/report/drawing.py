@@ -17,6 +17,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure as _Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from harness.records.dims import options_text, sizes_of
 from harness.records.store import Run
 
 SPARE = ("#56B4E9", "#F0E442", "#999999", "#661100")
@@ -105,6 +106,18 @@ def threads(row: SimpleNamespace) -> str:
     return f" · {row.threads} thread{'s' if row.threads > 1 else ''}" if row.device == "cpu" else ""
 
 
+def series(frame: pd.DataFrame) -> list[pd.DataFrame]:
+    """Rows whose sizes a line may join: of one device × dtype × threads × options of the layer."""
+    keys = [frame["device"], frame["dtype"], frame["threads"], frame["dims"].map(options_text)]
+    return [rows for _, rows in frame.groupby(keys, sort=False)]
+
+
+def series_title(row: SimpleNamespace) -> str:
+    """What the rows of a series have in common, from one of them."""
+    options = options_text(row.dims).replace(",", " ")
+    return f"{row.device} · {row.dtype}{threads(row)}" + (f" · {options}" if options else "")
+
+
 def count(timing: pd.DataFrame) -> str:
     """The number of launches of what was measured."""
     n = sorted(set(timing.loc[timing["status"] == "ok", "launches"]))
@@ -122,7 +135,7 @@ def plain_ticks(axis: Axis) -> None:
 
 def size_name(rows: pd.DataFrame) -> str:
     """What an axis of sizes counts: ``N·D``."""
-    return "·".join(pair.split("=")[0] for pair in str(rows["dims"].iloc[0]).split(","))
+    return "·".join(sizes_of(str(rows["dims"].iloc[0])))
 
 
 def head(figure: Figure, text: str) -> None:

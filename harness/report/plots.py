@@ -36,8 +36,9 @@ from harness.report.drawing import (
     machine,
     plain_ticks,
     save,
+    series,
+    series_title,
     size_name,
-    threads,
 )
 
 NAMES = ("decision", "speedup", "ratio", "latency", "memory-size", "break-even", "noise", "memory", "training")
@@ -170,13 +171,12 @@ def _speed_up_panel(axes: Axes, rows: pd.DataFrame, names: list[str], styles: St
 
 
 def latencies(timing: pd.DataFrame, styles: Styles, title: str) -> Figure:
-    """Time against size on log-log axes, a panel for each device × dtype × threads and pass."""
-    keys = ["device", "dtype", "threads"]
-    series = list(timing.groupby(keys, sort=False))
+    """Time against size on log-log axes, a panel for each series (see ``drawing.series``) and pass."""
+    lines = series(timing)
     passes = list(dict.fromkeys(timing.sort_values("order")["pass"]))
-    figure = Figure(figsize=(1.4 + 2.6 * len(passes), 0.9 + 2.1 * len(series)))
-    panels = figure.subplots(len(series), len(passes), squeeze=False)
-    for line, (_, rows) in zip(panels, series, strict=True):
+    figure = Figure(figsize=(1.4 + 2.6 * len(passes), 0.9 + 2.1 * len(lines)))
+    panels = figure.subplots(len(lines), len(passes), squeeze=False)
+    for line, rows in zip(panels, lines, strict=True):
         for axes, passed in zip(line, passes, strict=True):
             for name, own in rows[rows["pass"] == passed].groupby("strategy", sort=False):
                 _latency_line(axes, own[own["status"] == "ok"], styles[str(name)], str(name))
@@ -187,9 +187,8 @@ def latencies(timing: pd.DataFrame, styles: Styles, title: str) -> Figure:
             plain_ticks(axes.yaxis)
             axes.set_title(f"{passed.replace('_', ' + ')}", loc="left")
             axes.set_xlabel(f"size ({size_name(rows)})")
-        first = next(frames.rows_of(rows))
-        where = f"{first.device} · {first.dtype}{threads(first)}"
-        line[0].set_title(f"{where}\n{passes[0].replace('_', ' + ')}", loc="left")
+        name = series_title(next(frames.rows_of(rows)))
+        line[0].set_title(f"{name}\n{passes[0].replace('_', ' + ')}", loc="left")
         line[0].set_ylabel("time for one call (µs)")
     handles, labels = legend(panels.flat)
     figure.legend(handles, labels, loc="outside right upper")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -20,36 +18,34 @@ from harness.report.drawing import (
     head,
     legend,
     plain_ticks,
+    series,
+    series_title,
     size_name,
     threads,
 )
 
-SERIES = ["device", "dtype", "threads"]
 
-
-def _swept(frame: pd.DataFrame) -> list[tuple[Hashable, pd.DataFrame]]:
+def _swept(frame: pd.DataFrame) -> list[pd.DataFrame]:
     """The series that have more than one size."""
-    return [(key, rows) for key, rows in frame.groupby(SERIES, sort=False) if rows["dims"].nunique() > 1]
+    return [rows for rows in series(frame) if rows["dims"].nunique() > 1]
 
 
 def ratios(timing: pd.DataFrame, styles: Styles, title: str) -> Figure | None:
     """Speed-up against size: a ribbon is the interval, grey the tie band, 1.0 the baseline. None without two sizes."""
-    series = _swept(timing)
+    swept = _swept(timing)
     passes = list(dict.fromkeys(timing.sort_values("order")["pass"]))
-    if not series or not (timing["verdict"] == "baseline").any():
+    if not swept or not (timing["verdict"] == "baseline").any():
         return None
-    figure = Figure(figsize=(1.0 + 2.3 * len(passes), 1.3 + 2.1 * len(series)))
-    panels = figure.subplots(len(series), len(passes), squeeze=False, sharey="row", sharex="row")
-    for line, (_, rows) in zip(panels, series, strict=True):
+    figure = Figure(figsize=(1.0 + 2.3 * len(passes), 1.3 + 2.1 * len(swept)))
+    panels = figure.subplots(len(swept), len(passes), squeeze=False, sharey="row", sharex="row")
+    for line, rows in zip(panels, swept, strict=True):
         for axes, passed in zip(line, passes, strict=True):
             _ratio_panel(axes, rows[rows["pass"] == passed], styles)
             axes.set_title(passed.replace("_", " + "), loc="left")
             axes.set_xlabel(f"size ({size_name(rows)})")
         plain_ticks(line[0].yaxis)
-        first = next(frames.rows_of(rows))
-        line[0].set_title(
-            f"{first.device} · {first.dtype}{threads(first)}\n{passes[0].replace('_', ' + ')}", loc="left"
-        )
+        name = series_title(next(frames.rows_of(rows)))
+        line[0].set_title(f"{name}\n{passes[0].replace('_', ' + ')}", loc="left")
         line[0].set_ylabel("speed-up (×)")
     handles, labels = legend(panels.flat)
     figure.legend(handles, labels, loc="outside lower left", ncols=6)
@@ -77,13 +73,13 @@ def _ratio_panel(axes: Axes, rows: pd.DataFrame, styles: Styles) -> None:
 
 def bytes_by_size(memory: pd.DataFrame, styles: Styles, title: str) -> Figure | None:
     """Bytes above parameters and inputs against size, a panel for each pass that differs. None without two sizes."""
-    series = _swept(memory[memory["reason"] == ""])
-    if not series:
+    swept = _swept(memory[memory["reason"] == ""])
+    if not swept:
         return None
     passes = ("forward", "forward_backward", "step")
-    figure = Figure(figsize=(1.0 + 2.3 * len(passes), 1.3 + 2.1 * len(series)))
-    panels = figure.subplots(len(series), len(passes), squeeze=False, sharex="row")
-    for line, (_, rows) in zip(panels, series, strict=True):
+    figure = Figure(figsize=(1.0 + 2.3 * len(passes), 1.3 + 2.1 * len(swept)))
+    panels = figure.subplots(len(swept), len(passes), squeeze=False, sharex="row")
+    for line, rows in zip(panels, swept, strict=True):
         for axes, passed in zip(line, passes, strict=True):
             held = rows[list(OF_PASS[passed])].max(axis=1) / 1024
             shown = rows.assign(size=rows["dims"].map(frames.size), held=held).sort_values("size", kind="stable")
@@ -101,8 +97,7 @@ def bytes_by_size(memory: pd.DataFrame, styles: Styles, title: str) -> Figure | 
                 axes.set_ylim(bottom=0)
             axes.set_title(passed.replace("_", " + "), loc="left")
             axes.set_xlabel(f"size ({size_name(rows)})")
-        first = next(frames.rows_of(rows))
-        line[0].set_title(f"{first.device} · {first.dtype}{threads(first)}\nforward", loc="left")
+        line[0].set_title(f"{series_title(next(frames.rows_of(rows)))}\nforward", loc="left")
         line[0].set_ylabel("KiB")
     handles, labels = legend(panels.flat)
     figure.legend(handles, labels, loc="outside lower left", ncols=6)

@@ -11,8 +11,9 @@ import torch
 
 from harness.layers.discover import Loaded
 from harness.layers.spec import Layer, Strategy
+from harness.records.dims import dims_text
 from harness.records.environment import collect
-from harness.records.schema import CaseStatus, LayerFacts, StrategyFacts, dims_text
+from harness.records.schema import CaseStatus, LayerFacts, StrategyFacts
 from harness.run.jobs import Cell
 from harness.run.process import Process
 
@@ -42,7 +43,9 @@ def _layer_facts(name: str, loaded: Loaded) -> LayerFacts | CaseStatus:
         for device, profiles in layer.sizes.items()
     }
     task = layer.task
-    facts = LayerFacts(name, _digest(loaded), layer.title or name, layer.formula, layer.reference, sizes)
+    facts = LayerFacts(
+        name, _digest(loaded), layer.title or name, layer.formula, layer.reference, sizes, options=dict(layer.options)
+    )
     if task is None:
         return facts
     return replace(

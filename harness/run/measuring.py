@@ -20,7 +20,8 @@ from harness.measure.conditions import conditions_of
 from harness.measure.passes import Ready, ready
 from harness.measure.roofs import roofs
 from harness.measure.sampler import Arm, Series, sample, warm_up
-from harness.records.schema import CaseStatus, FirstCall, Group, Memory, Rounds, Samples, Work, dims_of
+from harness.records.dims import dims_of
+from harness.records.schema import CaseStatus, FirstCall, Group, Memory, Rounds, Samples, Work
 from harness.run.jobs import Cell, note_bytes
 from harness.run.process import Process, forget_compiled, leave_if_the_device_is_lost
 from harness.verify.asking import status_of

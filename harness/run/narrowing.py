@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from harness.records.schema import PASSES, LayerFacts, dims_of, dims_text
+from harness.records.dims import dims_of, dims_text, sizes_of
+from harness.records.schema import PASSES, LayerFacts
 from harness.run.wanted import Profile, UsageError, Wanted
 
 
@@ -21,9 +22,11 @@ def with_dims(wanted: Wanted, layers: Sequence[LayerFacts]) -> tuple[Wanted, tup
     """Wanted sizes with their names in the layer's order, and the layers that they are of.
 
     Raises:
-        UsageError: sizes that are of no layer, or a layer that was asked for by name and has none of them.
+        UsageError: sizes that are of no layer, a value that an option may not have, or a layer that was asked for by
+            name and has none of the sizes.
     """
-    names = {layer.layer: dim_names(layer) for layer in layers}
+    by_name = {layer.layer: layer for layer in layers}
+    names = {name: dim_names(layer) for name, layer in by_name.items()}
     found: dict[str, tuple[str, ...]] = {}
     for text in wanted.dims:
         try:
@@ -31,16 +34,23 @@ def with_dims(wanted: Wanted, layers: Sequence[LayerFacts]) -> tuple[Wanted, tup
         except ValueError:
             dims = {}
         own = {layer: order for layer, order in names.items() if dims and set(order) == set(dims)}
-        if not own or min(dims.values()) < 1:
+        if not own or any(size < 1 for size in sizes_of(text).values()):
             known = "; ".join(f"{layer}: {','.join(f'{n}=…' for n in order)}" for layer, order in names.items())
-            raise UsageError(f"--dims {text}: name exactly a layer's dims, each at least 1 ({known})")
+            raise UsageError(f"--dims {text}: name exactly a layer's dims, each size at least 1 ({known})")
         for layer, order in own.items():
+            _check_options(text, dims, by_name[layer])
             found[layer] = (*found.get(layer, ()), dims_text({n: dims[n] for n in order}))
     for layer in wanted.layers:
         if layer not in found:
             raise UsageError(f"--dims: none of them is a size of layer {layer} ({', '.join(names[layer])})")
     sizes = tuple(dict.fromkeys(size for mine in found.values() for size in mine))
     return dataclasses.replace(wanted, dims=sizes), tuple(layer for layer in names if layer in found)
+
+
+def _check_options(text: str, dims: dict[str, int], layer: LayerFacts) -> None:
+    for name, values in layer.options.items():
+        if dims[name] not in values:
+            raise UsageError(f"--dims {text}: {layer.layer}'s {name} is one of {', '.join(map(str, values))}")
 
 
 def dim_names(layer: LayerFacts) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness.layers.discover import scan
 from harness.records.store import Journal, Record, Run, read
-from harness.run import opening
+from harness.run import estimates, opening
 from harness.run.conductor import Conductor
 from harness.run.progress import Reporter
 from harness.run.wanted import Wanted
@@ -45,10 +45,10 @@ def launch(wanted: Wanted, sources: tuple[str, ...], folder: Path, timeout: floa
                 trouble.append(record)
 
         try:
-            opening.write_header(journal, planned, described, measure=True, attempt=1)
+            opening.write_header(journal, planned, described, measure=True, attempt=1, declared=None)
             conductor = Conductor(journal, reporter, scratch, timeout, attempt=1, heard=heard)
             if groups:
-                _, minutes = planned.minutes()
+                _, minutes = estimates.minutes(planned, 1)
                 reporter.estimate(60 * minutes, planned.launches * len(groups) * len(planned.profile.passes))
             for number in range(1, planned.launches + 1):
                 if groups and not trouble:

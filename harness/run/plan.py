@@ -11,6 +11,7 @@ from collections.abc import Callable, Hashable, Sequence, Set
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from harness.records.dims import dims_of
 from harness.records.schema import (
     CHECKS,
     DEVICES,
@@ -21,7 +22,6 @@ from harness.records.schema import (
     LayerFacts,
     Status,
     StrategyFacts,
-    dims_of,
 )
 from harness.run import estimates
 from harness.run.jobs import Cell, Job, Kind

@@ -21,13 +21,13 @@ ODD = (5, 11, 13, 19, 21, 27, 35, 37)
 
 
 def random_dims(layer: Layer, seed: int, most: int = 40_000) -> Dims | None:
-    """Random sizes, each a power of two, next to one, or odd; none of the operands larger than ``most`` elements.
+    """Random options, and sizes: powers of two, next to one, or odd; no operand of more than ``most`` elements.
 
     None where the layer can hardly have any such sizes.
     """
     chance = random.Random(seed)
     for _ in range(TRIES):
-        dims = {name: chance.choice((*AROUND_POWERS, *ODD)) for name in layer.check[0]}
+        dims = {name: chance.choice(layer.options.get(name, (*AROUND_POWERS, *ODD))) for name in layer.check[0]}
         if not layer.possible(dims):
             continue
         sizes = [torch.Size(o.sizes(dims)).numel() for o in layer.operands.values()]

@@ -8,7 +8,8 @@ from dataclasses import replace
 import torch
 
 from harness.layers.spec import Dims
-from harness.records.schema import Check, Group, Training, dims_of
+from harness.records.dims import dims_of
+from harness.records.schema import Check, Group, Training
 from harness.verify import placing, probes, watching, wrapping
 from harness.verify.asking import StrategyError
 from harness.verify.judging import Question, Subject, compare, determinism, look

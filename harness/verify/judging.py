@@ -11,7 +11,8 @@ from torch import Tensor
 
 from harness.layers.drawing import Values, draw
 from harness.layers.spec import Dims, Layer, Strategy
-from harness.records.schema import Check, Result, dims_text
+from harness.records.dims import dims_text
+from harness.records.schema import Check, Result
 from harness.verify.asking import Asked, Claims, StrategyError, status_of
 from harness.verify.oracle import DRAWS, FINAL_DRAWS, RETRY_BELOW, Pool, UnusableYardstickError
 from harness.verify.probes import Answer, Probe, WrongAnswerError, gradients

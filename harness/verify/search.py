@@ -43,7 +43,8 @@ def search(subject: Subject, seed: int) -> list[Check]:
     import hypothesis
     from hypothesis import strategies as some
 
-    largest = LARGEST_INTERPRETED if subject.interpreted else LARGEST
+    sizes = some.integers(1, LARGEST_INTERPRETED if subject.interpreted else LARGEST)
+    options = {name: some.sampled_from(values) for name, values in subject.layer.options.items()}
     found: list[list[Check]] = []
 
     @hypothesis.settings(
@@ -52,7 +53,7 @@ def search(subject: Subject, seed: int) -> list[Check]:
         suppress_health_check=list(hypothesis.HealthCheck),
     )  # fmt: skip
     @hypothesis.given(
-        dims=some.fixed_dictionaries({name: some.integers(1, largest) for name in dims}),
+        dims=some.fixed_dictionaries({name: options.get(name, sizes) for name in dims}),
         dtype=some.sampled_from(subject.claims.dtypes),
         draw=some.integers(0, 999),
         arranged=some.sampled_from(sorted(ARRANGEMENTS)),

@@ -15,7 +15,7 @@ from harness.layers.calling import module_class, refuse_arguments
 from harness.layers.drawing import Values, draw
 from harness.layers.gradients import MissingGradientError, build
 from harness.layers.spec import Cost, Dims, Layer, Strategy
-from harness.records.schema import dims_text
+from harness.records.dims import dims_text
 from harness.verify.asking import status_of
 from harness.verify.probes import Answer, WrongAnswerError, gradients
 

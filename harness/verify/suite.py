@@ -10,11 +10,12 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import combinations
+from itertools import combinations, product
 from typing import Literal
 
 from harness.layers.spec import Dims, Layer
-from harness.records.schema import Check, Group, Training, dims_text
+from harness.records.dims import dims_text
+from harness.records.schema import Check, Group, Training
 from harness.verify import arranging, checks, derivatives, placing, probes, state, upstream, watching, wrapping
 from harness.verify.judging import Question, Subject, as_given, check_untouched, compare, look
 from harness.verify.oracle import DRAWS
@@ -102,7 +103,7 @@ def _numbers(subject: Subject, seed: int, sizes: Sequence[Group]) -> Iterator[St
     """Output and gradients, in every dtype that is claimed, at odd sizes and at those to be measured."""
     check = subject.layer.check
     for dtype in subject.claims.dtypes:
-        for dims in check[:1] if dtype == "float64" else check:
+        for dims in each_option(subject.layer) if dtype == "float64" else check:
             stage = _asked(subject, checks.VALUES, dims, dtype, seed)
             yield replace(stage, run=partial(checks.values, subject, dims, dtype, seed))
     if subject.claims.kernels:
@@ -137,17 +138,24 @@ def _use(subject: Subject, seed: int) -> Iterator[Stage]:
         yield _asked(subject, Question("accumulation", probes.accumulated, count=3), dims, dtype, seed)
     else:
         yield from _off_the_tape(subject, "updated_between", "accumulation")
-    for wanted in _masks([n for n, o in subject.layer.operands.items() if o.differentiable], compiled):
+    operands = [n for n, o in subject.layer.operands.items() if o.differentiable]
+    for at, wanted in product(each_option(subject.layer), _masks(operands, compiled)):
         options = {"wanted": wanted}
         setting = f"for {', '.join(wanted) or 'nothing'}"
         frozen = Question("frozen", probes.frozen, setting=setting, options=options, truth_options=options)
-        yield _asked(subject, frozen, dims, dtype, seed, FEW_DRAWS)
+        yield _asked(subject, frozen, at, dtype, seed, FEW_DRAWS)
         if wanted and subject.claims.gradients == "tape":
             yield Stage(
                 "backward_returns",
                 f"what backward returns {setting}",
-                partial(checks.returned, subject, dims, dtype, seed, wanted),
+                partial(checks.returned, subject, at, dtype, seed, wanted),
             )
+
+
+def each_option(layer: Layer) -> list[Dims]:
+    """The first size of the gate, and the same with every other value of each option."""
+    first = layer.check[0]
+    return [first, *({**first, n: v} for n, values in layer.options.items() for v in values if v != first[n])]
 
 
 def _words(function: Callable[..., object]) -> str:
@@ -232,8 +240,10 @@ def _shapes(subject: Subject, seed: int, level: Level) -> Iterator[Stage]:
 
 def many_tiles(layer: Layer) -> list[Dims]:
     """Sizes at which kernels take many tiles in some dims while the others take several; none where that is much."""
+    first = layer.check[0]
+    options = {n: first[n] for n in layer.options}
     mixed = [
-        {n: many if (n == layer.leading) is leads else SEVERAL for n in layer.check[0]}
+        {n: many if (n == layer.leading) is leads else SEVERAL for n in first} | options
         for many, leads in ((MANY, True), (MANY, False), (WHOLE, False))
     ]
     return [dims for dims in mixed if layer.possible(dims) and layer.work(dims) <= MANY_FLOPS]
@@ -242,7 +252,8 @@ def many_tiles(layer: Layer) -> list[Dims]:
 def one_long(layer: Layer) -> list[Dims]:
     """Sizes with one dim that takes many tiles, or more than any block holds; a strategy may refuse them cleanly."""
     first = layer.check[0]
-    long = [{**first, n: size} for size in (MANY, LONG_INTERPRETED) for n in first if n != layer.leading]
+    free = [n for n in first if n != layer.leading and n not in layer.options]
+    long = [{**first, n: size} for size in (MANY, LONG_INTERPRETED) for n in free]
 
     def fits(dims: Dims) -> bool:
         if not layer.possible(dims):
@@ -258,13 +269,13 @@ def _transforms(subject: Subject, seed: int, level: Level) -> Iterator[Stage]:
     dims, dtype = subject.layer.check[0], subject.claims.sharpest_dtype
     tape, compiled = subject.claims.gradients == "tape", "compiler" in subject.claims.needs
     question = partial(Question, optional=True)
-    for live in (False, True):
+    for at, live in product(each_option(subject.layer), (False, True)):
         options = {"live": live}
         setting = "cotangent with a gradient" if live else "constant cotangent"
         second = question(
             "double_backward", derivatives.second_order, setting=setting, options=options, truth_options=options
         )
-        yield _attributed(subject, second, dims, dtype, seed, FEW_DRAWS)
+        yield _attributed(subject, second, at, dtype, seed, FEW_DRAWS)
     if level == "quick":
         return
     if tape and not compiled:

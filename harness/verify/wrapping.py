@@ -112,7 +112,7 @@ class Wrapped(nn.Module):
         super().__init__()
         instance = build(strategy, dims, parameters)
         self.inner = instance.module
-        self.function = strategy.forward if instance.module is None else None
+        self.function = instance.function
         if instance.module is None:
             for name, value in instance.parameters.items():
                 self.register_parameter(name, nn.Parameter(value.detach()))

@@ -1,11 +1,20 @@
-"""Affine layer: y = x W + b.
+"""Affine layer: y = x W + b, or with the option ``gelu=1`` y = gelu(x W + b).
 
-    x [B, I], W [I, O], b [O], y [B, O]; cotangent g = dL/dy [B, O]; B may be several dims
-    dL/dx = g Wᵀ [B, I]        dL/dW = xᵀ g [I, O]        dL/db = Σ_batch g [O]
+    x [B, I], W [I, O], b [O], z = x W + b and y [B, O]; cotangent g = dL/dy [B, O]; B may be several dims
+    gelu=0    y = z             δ = dL/dz = g
+    gelu=1    y = z Φ(z)        δ = dL/dz = g (Φ(z) + z φ(z))
+    dL/dx = δ Wᵀ [B, I]        dL/dW = xᵀ δ [I, O]        dL/db = Σ_batch δ [O]
 
-(The product rule on each entry y_bo = Σ_i x_bi W_io + b_o; the same as in the documentation of
-``torch.nn.functional.linear``, whose weight is our Wᵀ.) Bound by matrix products: 2·B·I·O operations forward and
-twice as many backward.
+with Φ(z) = (1 + erf(z/√2))/2 and φ(z) = exp(−z²/2)/√(2π), the distribution and the density of the unit normal: GELU in
+its exact form (Hendrycks and Gimpel 2016, https://arxiv.org/abs/1606.08415), the default of
+``torch.nn.functional.gelu``. Its second derivative, for a backward that is itself differentiated, is φ(z) (2 − z²).
+(The gradients are the product rule on each entry z_bo = Σ_i x_bi W_io + b_o, and the chain rule; the same as in the
+documentation of ``torch.nn.functional.linear``, whose weight is our Wᵀ.)
+
+Bound by matrix products: 2·B·I·O operations forward and twice as many backward. GELU adds 5 an element of y forward
+(z/√2, its erf, + 1, · z, / 2) and 11 backward (4 for Φ, 5 for φ times z, their sum, · g), a function counting as one;
+it must read nothing more than b, from which a backward can find z again. Kept for the backward beside x and W, which
+are there anyway: nothing with gelu=0, and with gelu=1 the pre-activation z, B·O elements, where Φ is not kept too.
 
 The task: monthly sea surface temperatures of the eastern equatorial Pacific (the El Niño region 1+2), 1950–2010, as
 anomalies from each month's mean in units of their standard deviation. From twelve months the next three are
@@ -39,11 +48,15 @@ def _uniform_by_fan_in(shape: tuple[int, ...], generator: Generator) -> Tensor:
     return (torch.rand(shape, generator=generator, device=generator.device) * 2 - 1) * bound
 
 
+def _dims(B: int, I: int, O: int, gelu: int = 0) -> Dims:  # noqa: E741
+    return {"B": B, "I": I, "O": O, "gelu": gelu}
+
+
 def _cost(passed: str, dims: Dims) -> Cost:
-    B, I, O = dims["B"], dims["I"], dims["O"]  # noqa: E741
+    B, I, O, gelu = dims["B"], dims["I"], dims["O"], dims["gelu"]  # noqa: E741
     if passed == "forward":
-        return Cost(flops=2 * B * I * O + B * O, elements=B * I + I * O + O + B * O)
-    return Cost(flops=4 * B * I * O + B * O, elements=2 * (B * I + I * O) + B * O + O)
+        return Cost(flops=2 * B * I * O + B * O + 5 * gelu * B * O, elements=B * I + I * O + O + B * O)
+    return Cost(flops=4 * B * I * O + B * O + 11 * gelu * B * O, elements=2 * (B * I + I * O) + B * O + O + gelu * O)
 
 
 def _examples() -> list[Example]:
@@ -58,44 +71,48 @@ def _mean_squared_error(y: Tensor, target: Tensor) -> Tensor:
 
 
 layer = Layer(
-    title="affine map",
-    formula="y = x W + b",
+    title="affine map, or with GELU after it",
+    formula="y = x W + b, or gelu(x W + b)",
     inputs={"x": Operand(("B", "I"), _normal)},
     parameters={"weight": Operand(("I", "O"), _uniform_by_fan_in), "bias": Operand(("O",), _normal)},
     output=("B", "O"),
-    check=({"B": 7, "I": 13, "O": 5}, {"B": 1, "I": 1, "O": 1}, {"B": 65, "I": 33, "O": 127}),
+    check=(_dims(7, 13, 5, gelu=1), _dims(1, 1, 1, gelu=1), _dims(65, 33, 127)),
     sizes={
         "cpu": {
-            "quick": ({"B": 256, "I": 256, "O": 256},),
-            "default": (
-                {"B": 256, "I": 256, "O": 256},
-                {"B": 64, "I": 64, "O": 64},
-                {"B": 512, "I": 512, "O": 512},
-            ),
+            "quick": (_dims(256, 256, 256),),
+            "default": (_dims(256, 256, 256), _dims(64, 64, 64), _dims(512, 512, 512), _dims(256, 256, 256, gelu=1)),
             "full": (
-                {"B": 256, "I": 256, "O": 256},
-                {"B": 16, "I": 16, "O": 16},
-                {"B": 64, "I": 64, "O": 64},
-                {"B": 512, "I": 512, "O": 512},
-                {"B": 1024, "I": 1024, "O": 1024},
-                {"B": 16, "I": 1024, "O": 1024},
+                _dims(256, 256, 256),
+                _dims(16, 16, 16),
+                _dims(64, 64, 64),
+                _dims(512, 512, 512),
+                _dims(1024, 1024, 1024),
+                _dims(16, 1024, 1024),
+                _dims(64, 64, 64, gelu=1),
+                _dims(256, 256, 256, gelu=1),
+                _dims(1024, 1024, 1024, gelu=1),
             ),
         },
         "cuda": {
-            "quick": ({"B": 4096, "I": 4096, "O": 4096},),
+            "quick": (_dims(4096, 4096, 4096),),
             "default": (
-                {"B": 4096, "I": 4096, "O": 4096},
-                {"B": 512, "I": 512, "O": 512},
-                {"B": 8192, "I": 8192, "O": 8192},
+                _dims(4096, 4096, 4096),
+                _dims(512, 512, 512),
+                _dims(8192, 8192, 8192),
+                _dims(4096, 4096, 4096, gelu=1),
             ),
             "full": (
-                {"B": 4096, "I": 4096, "O": 4096},
-                {"B": 128, "I": 128, "O": 128},
-                {"B": 512, "I": 512, "O": 512},
-                {"B": 1024, "I": 1024, "O": 1024},
-                {"B": 2048, "I": 2048, "O": 2048},
-                {"B": 8192, "I": 8192, "O": 8192},
-                {"B": 16384, "I": 1024, "O": 4096},
+                _dims(4096, 4096, 4096),
+                _dims(128, 128, 128),
+                _dims(512, 512, 512),
+                _dims(1024, 1024, 1024),
+                _dims(2048, 2048, 2048),
+                _dims(8192, 8192, 8192),
+                _dims(16384, 1024, 4096),
+                _dims(512, 512, 512, gelu=1),
+                _dims(4096, 4096, 4096, gelu=1),
+                _dims(8192, 8192, 8192, gelu=1),
+                _dims(16384, 1024, 4096, gelu=1),
             ),
         },
     },
@@ -103,7 +120,7 @@ layer = Layer(
     task=Task(
         title="forecast the next 3 months' sea surface temperature anomaly (in σ) from the last 12",
         source="NOAA ERSST.V3B, Niño 1+2, 1950–2010, public domain (from statsmodels)",
-        dims={"B": 718, "I": HISTORY, "O": AHEAD},
+        dims=_dims(718, HISTORY, AHEAD),
         examples=_examples,
         loss=_mean_squared_error,
         learning_rate=0.3,
@@ -113,4 +130,5 @@ layer = Layer(
         target_loss=0.36,
     ),
     leading="B",
+    options={"gelu": (0, 1)},
 )

@@ -191,6 +191,33 @@ def test_between_measured_sizes_it_interpolates_and_says_so(tmp_path: Path) -> N
     assert any("interpolated" in note for note in answer.notes)
 
 
+BENT = {
+    "N=16,D=16,flag=0": {"plain": 1.0e-5, "hand": 2.0e-5},
+    "N=64,D=64,flag=1": {"plain": 8.0e-4, "hand": 1.0e-4},
+    "N=256,D=256,flag=0": {"plain": 1.0e-3, "hand": 2.0e-3},
+    "N=256,D=256,flag=1": {"plain": 2.0e-3, "hand": 1.0e-3},
+}
+
+
+def test_sizes_with_other_options_are_not_joined(tmp_path: Path) -> None:
+    answer = _ask(tmp_path, BENT, Question("one", dims="flag=0,N=64,D=64"))
+    assert (answer.place.lower, answer.place.upper) == ("N=16,D=16,flag=0", "N=256,D=256,flag=0")
+    assert answer.ranking is not None
+    assert (answer.ranking.pick, answer.settled) == ("plain", True)
+    assert not answer.changes
+    bent = _ask(tmp_path / "2", BENT, Question("one", dims="N=128,D=128,flag=1"))
+    assert (bent.place.lower, bent.place.upper) == ("N=64,D=64,flag=1", "N=256,D=256,flag=1")
+    assert bent.ranking is not None
+    assert bent.ranking.pick == "hand"
+    with pytest.raises(OutsideError, match="lies outside of what was measured"):
+        _ask(tmp_path / "3", BENT, Question("one", dims="N=32,D=32,flag=1"))
+
+
+def test_an_option_that_was_not_measured_is_said(tmp_path: Path) -> None:
+    with pytest.raises(QuestionError, match="no size with 'flag=2': choose from flag=0, flag=1"):
+        _ask(tmp_path, BENT, Question("one", dims="N=64,D=64,flag=2"))
+
+
 def test_between_sizes_with_different_winners_nothing_is_settled(tmp_path: Path) -> None:
     answer = _ask(tmp_path, CROSSING, Question("one", dims="N=200,D=200"))
     assert answer.ranking is not None

@@ -74,6 +74,12 @@ def test_the_map_has_every_cell_and_says_why_one_is_empty(tmp_path: Path) -> Non
     assert set(shown["n"]) == {8}
 
 
+def test_sizes_with_the_same_options_stand_together(tmp_path: Path) -> None:
+    asked = ("N=256,D=256,flag=1", "N=64,D=64,flag=0", "N=16,D=16,flag=1", "N=128,D=128,flag=0")
+    rows = winners(have(tmp_path, {dims: {"plain": 1e-5} for dims in asked}, passes=("step",)))
+    assert list(rows["dims"]) == [asked[1], asked[3], asked[2], asked[0]]
+
+
 def test_a_size_of_one_dtype_only_is_an_empty_cell_of_the_others(tmp_path: Path) -> None:
     items = records({SIZES[0]: {"plain": 1e-5}, SIZES[1]: {"plain": 1e-4}})
     items[0]["groups"][1] = {**items[0]["groups"][1], "dtype": "bfloat16"}

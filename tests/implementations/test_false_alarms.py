@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from harness.layers.discover import load, scan
-from harness.records.schema import dims_text
+from harness.records.dims import dims_text
 from harness.run.gate import describe_failure, failed
 from harness.run.remote import Remote, SubjectProcess
 from harness.verify.asking import Asked, Claims, Local, claims_of

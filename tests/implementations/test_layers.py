@@ -1,5 +1,6 @@
 """What layers state of themselves: cost against torch's own counter, tasks on real data, second derivatives."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from harness import Example, Layer, Strategy
 from harness.layers.discover import load, scan
 from harness.layers.drawing import draw
 from harness.layers.gradients import build, vjp
+from harness.layers.spec import options_of
 from harness.measure import memory
 from harness.measure.passes import ready
 from implementations import decay_attention
@@ -27,7 +29,7 @@ def _strategy(layer: str, name: str) -> Strategy:
 
 
 def test_affine_s_products_are_counted_as_torch_counts_them() -> None:
-    layer, dims = _layer("affine"), {"B": 32, "I": 16, "O": 8}
+    layer, dims = _layer("affine"), {"B": 32, "I": 16, "O": 8, "gelu": 0}
     values = draw(layer, dims, torch.float32, "cpu", 0)
     instance = build(_strategy("affine", "autograd"), dims, values.parameters)
     with FlopCounterMode(display=False) as forward:
@@ -38,6 +40,18 @@ def test_affine_s_products_are_counted_as_torch_counts_them() -> None:
     assert backward.get_total_flops() == layer.cost("backward", dims).flops - 32 * 8
 
 
+@pytest.mark.parametrize(
+    "strategy", sorted(s for layer, s in ENTRIES if layer == "affine" and s not in (None, "triton"))
+)
+def test_affine_with_gelu_is_torch_s_own_and_without_it_the_product(strategy: str) -> None:
+    layer, dims = _layer("affine"), {"B": 4, "I": 3, "O": 5, "gelu": 1}
+    values = draw(layer, dims, torch.float64, "cpu", 0)
+    x, (w, b) = values.inputs["x"], values.parameters.values()
+    for gelu, expected in ((1, torch.nn.functional.gelu(x @ w + b)), (0, x @ w + b)):
+        instance = build(_strategy("affine", strategy), {**dims, "gelu": gelu}, values.parameters)
+        torch.testing.assert_close(instance.call(instance.parameters, values.inputs), expected)
+
+
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_layer_is_complete(name: str) -> None:
     layer = _layer(name)
@@ -46,7 +60,12 @@ def test_a_layer_is_complete(name: str) -> None:
     assert all(set(dims) == set(layer.check[0]) for dims in layer.check)
     for device in ("cpu", "cuda"):
         assert len(layer.sizes[device]["quick"]) == 1
-        assert len(layer.sizes[device]["default"]) == 3
+        alike = [
+            d for d in layer.sizes[device]["default"] if options_of(d) == options_of(layer.sizes[device]["default"][0])
+        ]
+        assert len(alike) == 3
+        for name, values in layer.options.items():
+            assert {d[name] for d in layer.sizes[device]["default"]} == set(values)
         assert layer.sizes[device]["quick"][0] == layer.sizes[device]["default"][0] == layer.sizes[device]["full"][0]
 
 
@@ -115,12 +134,14 @@ def test_rms_norm_s_losses_are_the_data_s() -> None:
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_function_has_second_derivatives_and_per_sample_gradients(name: str) -> None:
-    layer, forward = _layer(name), _strategy(name, "function").forward
+    layer = _layer(name)
+    options = options_of(layer.check[0])
+    forward = partial(_strategy(name, "function").forward, **options)
     values = draw(layer, layer.check[0], torch.float64, "cpu", 0)
     leaves = [*values.leaves().values(), *(p.requires_grad_() for p in values.parameters.values())]
     assert torch.autograd.gradgradcheck(forward, leaves, rtol=1e-6, atol=1e-8)
 
-    reference = _strategy(name, "autograd").forward
+    reference = partial(_strategy(name, "autograd").forward, **options)
     many = [draw(layer, layer.check[0], torch.float64, "cpu", seed).inputs for seed in range(3)]
     inputs = {n: torch.stack([each[n] for each in many]) for n in layer.inputs}
     parameters = {n: p.detach() for n, p in values.parameters.items()}
@@ -135,7 +156,8 @@ def test_function_has_second_derivatives_and_per_sample_gradients(name: str) -> 
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("mask", [(True, False), (False, True)])
 def test_function_does_no_work_for_what_is_frozen(name: str, mask: tuple[bool, bool]) -> None:
-    layer, forward = _layer(name), _strategy(name, "function").forward
+    layer = _layer(name)
+    forward = partial(_strategy(name, "function").forward, **options_of(layer.check[0]))
     values = draw(layer, layer.check[0], torch.float32, "cpu", 0)
     inputs, parameters = values.differentiable(), values.parameters
     for operands, wanted in zip((inputs, parameters), mask, strict=True):

@@ -13,7 +13,7 @@ from harness.layers.drawing import draw
 from harness.layers.gradients import build
 from harness.layers.spec import ImpossibleDimsError
 
-CHECK: tuple[dict[str, int], ...] = ({"N": 3, "D": 6, "heads": 2},)
+CHECK: tuple[dict[str, int], ...] = ({"N": 3, "D": 6, "HEADS": 2},)
 
 
 class Net(nn.Module):
@@ -39,13 +39,13 @@ def test_parameters_and_buffers_are_the_module_s() -> None:
     assert list(layer.parameters) == ["up_weight", "up_bias", "norm_weight", "norm_bias"]
     assert layer.inputs["mask"].dtype == "bool"
     assert not layer.inputs["mask"].differentiable
-    dims = {"N": 3, "D": 4, "heads": 2}
+    dims = {"N": 3, "D": 4, "HEADS": 2}
     assert {n: o.sizes(dims) for n, o in layer.operands.items()} == {
         "x": (3, 4), "mask": (8,), "up_weight": (8, 4), "up_bias": (8,), "norm_weight": (8,), "norm_bias": (8,),
     }  # fmt: skip
     assert layer.sizes["cuda"]["quick"] == CHECK
     assert layer.possible(dims)
-    assert not layer.possible({"N": 3, "D": 5, "heads": 2})
+    assert not layer.possible({"N": 3, "D": 5, "HEADS": 2})
 
 
 def test_values_are_the_module_s_own_seeded_and_never_one_number_everywhere() -> None:
@@ -67,7 +67,7 @@ def test_a_state_dict_gives_the_values_where_its_shapes_fit() -> None:
     values = draw(layer, CHECK[0], torch.float32, "cpu", 0)
     for name, tensor in state.items():
         assert torch.equal({**values.inputs, **values.parameters}[name.replace(".", "_")], tensor)
-    assert draw(layer, {"N": 1, "D": 8, "heads": 4}, torch.float32, "cpu", 0).parameters["up_bias"].shape == (16,)
+    assert draw(layer, {"N": 1, "D": 8, "HEADS": 4}, torch.float32, "cpu", 0).parameters["up_bias"].shape == (16,)
     with pytest.raises(ForwardError, match="state has extra, which Net has not"):
         _layer(state={"extra": torch.zeros(1)})
 
@@ -88,8 +88,8 @@ def test_a_module_is_called_with_the_parameters_and_buffers_that_it_is_given(gra
 
 def test_a_partial_module_is_a_module() -> None:
     made = functools.partial(nn.Linear, bias=False)
-    check: tuple[dict[str, int], ...] = ({"N": 2, "in_features": 3, "out_features": 4},)
-    layer = Layer.of_module(made, {"input": ("N", "in_features")}, output=("N", "out_features"), check=check)
+    check: tuple[dict[str, int], ...] = ({"N": 2, "IN_FEATURES": 3, "OUT_FEATURES": 4},)
+    layer = Layer.of_module(made, {"input": ("N", "IN_FEATURES")}, output=("N", "OUT_FEATURES"), check=check)
     assert list(layer.parameters) == ["weight"]
     values = draw(layer, check[0], torch.float32, "cpu", 0)
     instance = build(Strategy(made), check[0], values.parameters)
@@ -98,10 +98,12 @@ def test_a_partial_module_is_a_module() -> None:
 
 
 def test_what_a_module_cannot_be_built_from_is_said() -> None:
-    with pytest.raises(ForwardError, match="the constructor of Net wants heads, and the dims are N, D: name a dim so"):
+    with pytest.raises(
+        ForwardError, match="the constructor of Net wants heads, and the dims are N, D: name a dim HEADS"
+    ):
         Layer.of_module(Net, {"x": ("N", "D")}, output=("N",), check=({"N": 1, "D": 1},))
     with pytest.raises(ImpossibleDimsError, match=r"cannot be built at .*AssertionError: heads must divide D"):
-        Layer.of_module(Net, {"x": ("N", "D")}, output=("N",), check=({"N": 1, "D": 3, "heads": 2},))
+        Layer.of_module(Net, {"x": ("N", "D")}, output=("N",), check=({"N": 1, "D": 3, "HEADS": 2},))
 
 
 def test_labels_are_below_a_dim() -> None:

@@ -45,7 +45,19 @@ def test_a_style_is_checked(style: tuple[str, ...], message: str) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"check": ({"B": 1, "I": 1},)}, "must name each of B, I, O"),
+        ({"check": ({"B": 1, "I": 1},)}, "must name each of B, I, O, gelu, and nothing else"),
+        ({"check": ({"B": 1, "I": 1, "O": 1},)}, "must name each of B, I, O, gelu, and nothing else"),
+        ({"check": ({"B": 1, "I": 1, "O": 1, "gelu": 2},)}, "gelu is 2, choose from 0, 1"),
+        ({"check": ({"B": 1, "I": 1, "O": 1, "gelu": True},)}, "gelu is True, choose from 0, 1"),
+        ({"check": layer.check[:1]}, "check has no size with gelu=0"),
+        ({"options": {}}, "must name each of B, I, O, and nothing else"),
+        ({"options": {"Gelu": (0, 1)}}, "option 'Gelu': give it a Python name in lower case"),
+        ({"options": {"ge lu": (0, 1)}}, "option 'ge lu': give it a Python name in lower case"),
+        ({"options": {"bias": (0, 1)}}, "option 'bias': give it a Python name in lower case that no operand has"),
+        ({"options": {"gelu": ()}}, "option gelu: give the whole numbers that it may be, each once"),
+        ({"options": {"gelu": (0, 0)}}, "option gelu: give the whole numbers that it may be, each once"),
+        ({"options": {"gelu": (False, True)}}, "option gelu: give the whole numbers that it may be, each once"),
+        ({"inputs": {"x": Operand(("b", "I"), print)}}, "dim 'b': lower case is for options, so call it 'B'"),  # type: ignore[arg-type]
         ({"check": ()}, "check has 0 sizes"),
         ({"parameters": {}}, "at least one parameter"),
         ({"parameters": {"weight": Operand(("I", "O"), print, differentiable=False)}}, "cannot be trained"),  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ import torch
 
 from harness.layers.discover import SourceError, load, scan
 from harness.layers.drawing import draw
+from harness.layers.spec import options_of
 from harness.layers.starting import new_layer, new_strategy
 from harness.verify.asking import Local, claims_of
 from harness.verify.judging import Subject, Yardstick
@@ -40,7 +41,8 @@ def test_a_new_strategy_is_the_plain_way_in_a_file_of_its_own(tmp_path: Path, la
     own, fast, plain = (load(entries[name]) for name in (None, "fast", "autograd"))
     assert fast.error is None
     values = draw(own.value, own.value.check[0], torch.float64, "cpu", 0)
-    one, other = (s.value.forward(**values.inputs, **values.parameters) for s in (fast, plain))
+    given = {**values.inputs, **values.parameters, **options_of(own.value.check[0])}
+    one, other = (s.value.forward(**given) for s in (fast, plain))
     assert torch.equal(one, other)
     assert fast.value.style is None
 

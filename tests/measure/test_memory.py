@@ -18,13 +18,24 @@ STRATEGIES = {(e.layer, e.strategy): load(e).value for e in scan(["implementatio
 @pytest.mark.parametrize("strategy", ["library", "autograd", "function", "func"])
 @pytest.mark.parametrize(("B", "I", "O"), [(7, 13, 5), (1, 1, 1), (64, 32, 16), (33, 65, 129)])
 def test_affine_is_exact(strategy: str, B: int, I: int, O: int) -> None:  # noqa: E741
-    dims = {"B": B, "I": I, "O": O}
+    dims = {"B": B, "I": I, "O": O, "gelu": 0}
     values = draw(affine, dims, torch.float32, "cpu", 0)
     found = memory.measure(ready(affine, STRATEGIES["affine", strategy], dims, values).calls, "cpu")
     product = B * O if strategy in ("autograd", "func") else 0  # x W before the bias is added
     assert found.forward_peak == 4 * (B * O + product)
     assert found.backward_peak == 4 * (B * O + B * I + I * O + O)
     assert found.saved == 0  # x and W are inputs
+    assert found.left == 0
+
+
+@pytest.mark.parametrize("strategy", ["library", "autograd", "function", "func"])
+@pytest.mark.parametrize(("B", "I", "O"), [(7, 13, 5), (1, 1, 1), (64, 32, 16), (33, 65, 129)])
+def test_affine_keeps_the_pre_activation_for_gelu(strategy: str, B: int, I: int, O: int) -> None:  # noqa: E741
+    dims = {"B": B, "I": I, "O": O, "gelu": 1}
+    values = draw(affine, dims, torch.float32, "cpu", 0)
+    found = memory.measure(ready(affine, STRATEGIES["affine", strategy], dims, values).calls, "cpu")
+    plain = strategy in ("autograd", "func")
+    assert found.saved == (4 * 3 * B * O + 2 * 8 if plain else 4 * B * O)  # z, z/√2, Φ(z) and the numbers √2, ½; z
     assert found.left == 0
 
 

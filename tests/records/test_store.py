@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.records.schema import SCHEMA, CellEnd, Check, FirstCall, Group, as_record, dims_of, dims_text
+from harness.layers.spec import options_of
+from harness.records.dims import dims_of, dims_text, options_text, sizes_of
+from harness.records.schema import SCHEMA, CellEnd, Check, FirstCall, Group, as_record
 from harness.records.store import FILE, Journal, StoreError, read
 
 GROUP = Group("affine", "B=2,I=3,O=4", "float32", "cpu", 1)
@@ -38,6 +40,16 @@ def test_a_group_is_laid_flat_and_pass_is_spelled_pass() -> None:
 
 def test_dims_travel_as_text() -> None:
     assert dims_of(dims_text({"N": 4, "D": 3})) == {"N": 4, "D": 3}
+
+
+@pytest.mark.parametrize(
+    ("text", "sizes", "options"),
+    [("N=4,D=3", {"N": 4, "D": 3}, ""), ("N=4,flag=1,D2=3,n_heads=0", {"N": 4, "D2": 3}, "flag=1,n_heads=0")],
+)
+def test_options_are_told_from_sizes_by_their_names(text: str, sizes: dict[str, int], options: str) -> None:
+    assert sizes_of(text) == sizes
+    assert options_text(text) == options
+    assert dims_text(options_of(dims_of(text))) == options  # the rule that layers go by
 
 
 @given(cut=st.integers(0, 2_000))

@@ -32,6 +32,10 @@ def test_a_clear_pick_has_its_margin_and_interval(tmp_path: Path) -> None:
     )
 
 
+def test_a_crossing_leaves_options_as_they_are() -> None:
+    assert words.crossing("N=16,flag=0,D=64", "N=64,flag=0,D=64", 0.5) == "N≈32,D≈64,flag=0"
+
+
 def test_a_tie_names_the_band_and_the_rule(tmp_path: Path) -> None:
     said = _sentence(tmp_path, {"plain": 1.0e-4, "hand": 1.001e-4})
     assert said.startswith("Use plain for one")

@@ -11,7 +11,7 @@ import pytest
 from harness.analyse import frames
 from harness.records.schema import SCHEMA
 from harness.records.store import FILE, read
-from harness.report import plots, tables
+from harness.report import plots, sweep_plots, tables
 from tests.conftest import Cli
 
 GROUP = {"layer": "one", "dims": "N=4,D=8", "dtype": "float32", "device": "cpu", "threads": 1}
@@ -145,6 +145,30 @@ def test_a_run_without_any_measurement_still_has_its_tables(tmp_path: Path) -> N
     tables.write_all(run, tmp_path / "tables")
     plots.write_all(run, tmp_path / "plots")
     assert (tmp_path / "plots" / "speedup-one.png").stat().st_size > 1000
+
+
+def test_a_line_joins_sizes_with_the_same_options_only(tmp_path: Path) -> None:
+    names = {GROUP["dims"]: "N=4,D=8,flag=0", BIG["dims"]: "N=40,D=8,flag=0"}
+
+    def flagged(items: list[dict[str, Any]], flag: int) -> list[dict[str, Any]]:
+        return [
+            {**r, "dims": names[r["dims"]].replace("flag=0", f"flag={flag}")} if r.get("dims") else r for r in items
+        ]
+
+    plain, bent = flagged(records(), 0), flagged(records(seed=1), 1)
+    plain[0]["groups"] = [*flagged([GROUP, BIG], 0), *flagged([GROUP, BIG], 1)]
+    timing = frames.timing(read(write(tmp_path, [*plain, *(r for r in bent if r["kind"] == "samples")])))
+    assert sorted(set(timing["dims"].map(frames.size))) == [32, 320]
+    styles = {name: {"color": "#000000", "marker": "o", "dash": "-"} for name in set(timing["strategy"])}
+    for figure in (plots.latencies(timing, styles, ""), sweep_plots.ratios(timing, styles, "")):
+        assert figure is not None
+        assert len(figure.axes) == 2
+        for flag, axes in enumerate(figure.axes):
+            assert f"float32 · 1 thread · flag={flag}\n" in axes.get_title(loc="left")
+            assert axes.get_xlabel() == "size (N·D)"
+            lines = [line for line in axes.get_lines() if line.get_marker() == "o"]
+            assert lines
+            assert all(list(line.get_xdata()) == [32, 320] for line in lines)
 
 
 def test_without_a_baseline_there_are_times_and_no_ratios(tmp_path: Path) -> None:

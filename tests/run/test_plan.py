@@ -171,6 +171,20 @@ def test_sizes_choose_the_layers_that_have_them_and_take_the_order_of_their_name
         make_plan(Wanted(layers=("one", "two"), dims=("A=3,B=5",)), [LAYERS[0], other], STRATEGIES, MACHINE, ("x",))
 
 
+def test_an_option_among_the_sizes_has_one_of_its_values() -> None:
+    sizes = {"cpu": {"quick": ["N=4,flag=0"]}}
+    layers = [LAYERS[0], dataclasses.replace(LAYERS[1], sizes=sizes, options={"flag": (0, 1)})]
+
+    def plan(*dims: str) -> Plan:
+        return make_plan(Wanted(profile="quick", dims=dims), layers, STRATEGIES, MACHINE, ("x",))
+
+    assert {g.dims for g in plan("flag=0,N=5", "N=5,flag=1").groups} == {"N=5,flag=0", "N=5,flag=1"}
+    with pytest.raises(UsageError, match="--dims N=5,flag=2: two's flag is one of 0, 1"):
+        plan("N=5,flag=2")
+    with pytest.raises(UsageError, match="--dims N=0,flag=1: name exactly a layer's dims, each size at least 1"):
+        plan("N=0,flag=1")
+
+
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [

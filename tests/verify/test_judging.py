@@ -1,7 +1,8 @@
-"""What the judge finds, on the affine layer: each case is a small wrong strategy; and what it lets through."""
+"""What the judge finds, on the affine layer without its option: each case is a small wrong strategy; and what it lets through."""
 
 import math
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,12 +16,15 @@ from harness.verify.checks import VALUES
 from harness.verify.controls import sequence
 from harness.verify.judging import Question, Subject, Yardstick, check_untouched, compare, determinism, look, same_bits
 from harness.verify.probes import WrongAnswerError
+from harness.verify.suite import stages
 from harness.verify.training import check_training
-from implementations.affine import layer
-from implementations.affine.autograd import strategy as reference
-from implementations.affine.function import strategy as by_hand
+from implementations import affine
+from implementations.affine import autograd, function
 
 DIMS = {"B": 7, "I": 13, "O": 5}
+TASK = replace(affine.layer.task, dims={n: size for n, size in affine.layer.task.dims.items() if n != "gelu"})
+layer = replace(affine.layer, check=(DIMS,), sizes={}, task=TASK, options={})
+reference, by_hand = (Strategy(partial(way.forward, gelu=0)) for way in (autograd, function))
 YARDSTICK = Yardstick(reference)
 
 
@@ -86,6 +90,35 @@ def test_a_wrong_output_is_found_and_named() -> None:
     results = {c.tensor: c.result for c in _values(strategy)}
     assert results["output"] == "wrong"
     assert results["gradient of x"] == "ok"
+
+
+class _Once(torch.autograd.Function):
+    """x W + b, whose gradients have none of their own."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, weight: Any, bias: Any) -> Any:
+        ctx.save_for_backward(x, weight)
+        return torch.addmm(bias, x, weight)
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        x, weight = (t.detach() for t in ctx.saved_tensors)
+        return g @ weight.T, x.T @ g, g.sum(0)
+
+
+@pytest.mark.parametrize("only", [0, 1])
+def test_what_is_wrong_with_one_value_of_an_option_only_is_found(only: int) -> None:
+    def forward(x: Any, weight: Any, bias: Any, gelu: int) -> Any:
+        z = (_Once.apply if gelu == only else torch.addmm)(*((x, weight, bias) if gelu == only else (bias, x, weight)))
+        return torch.nn.functional.gelu(z) if gelu else z
+
+    strategy = Strategy(forward)
+    local, yardstick = Local(affine.layer, strategy), Yardstick(autograd.strategy)
+    subject = Subject("affine", affine.layer, "tested", claims_of(strategy), local, yardstick, "cpu")
+    asked = [s for s in stages(subject, 0, "quick") if s.check in ("values", "double_backward")]
+    wrong = {(s.check, s.dims.split(",")[-1]) for s in asked for c in s.run() if c.result == "wrong"}
+    assert wrong == {("double_backward", f"gelu={only}")}
+    assert {s.dims for s in asked if s.dtype == "float64"} == {"B=7,I=13,O=5,gelu=1", "B=7,I=13,O=5,gelu=0"}
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -95,6 +95,15 @@ def test_every_dtype_that_is_claimed_is_compiled(entry: Entry) -> None:
     assert not [found for target in TARGETS for found in undeclared(strategy, target)]
 
 
+@pytest.mark.parametrize(("target", "unit"), [("sm_90", "wgmma"), ("sm_100", "tcgen05")])
+@pytest.mark.parametrize("name", ["bf16 y, gelu", "bf16 dL/dW, parts"])
+def test_bfloat16_products_use_the_target_s_own_matrix_unit(name: str, target: str, unit: str) -> None:
+    (kernel,) = {k.function.__name__: k for la, k, n, _ in ALL if (la, n) == ("affine", name)}.values()
+    found = compile_ahead(kernel, kernel.signatures[name], target)
+    assert set(found.tensor_cores) == {unit}
+    assert found.fits
+
+
 def test_there_are_kernels_for_forward_and_backward_of_each_layer() -> None:
     seen = {(layer, p) for layer, kernel, *_ in KERNELS for p in kernel.passes}
     layers = {layer for layer, *_ in KERNELS}

@@ -43,7 +43,7 @@ layer = Layer.of_module(
     Gated,
     inputs={"x": ("N", "D")},
     output=("N", "D"),
-    check=({"N": 7, "D": 12, "heads": 3}, {"N": 1, "D": 1, "heads": 1}),
+    check=({"N": 7, "D": 12, "HEADS": 3}, {"N": 1, "D": 1, "HEADS": 1}),
     leading="N",
 )
 strategies = {

@@ -295,5 +295,5 @@ def first_calls(run: Run) -> pd.DataFrame:
 
 
 def styles(run: Run) -> dict[str, dict[str, str | None]]:
-    """Colour, marker and dash as strategies state them, by name."""
-    return {r["strategy"]: {k: r[k] for k in ("color", "marker", "dash")} for r in run.of("strategy")}
+    """Colour, marker and dash as strategies state them, and what each is a variant of, by name."""
+    return {r["strategy"]: {k: r.get(k) for k in ("color", "marker", "dash", "variant_of")} for r in run.of("strategy")}

@@ -238,6 +238,9 @@ class Strategy:
         simplicity: rank among equals; the lower is preferred where speeds tie.
         kernels: its Triton kernels.
         style: in plots; one is found for it where it states none.
+        variant_of: the strategy of the same layer of which it is a variant (another way to compile it, say), or ``""``.
+            A variant is a row like any other, but quick looks leave it out, and without a style of its own it has the
+            other's colour.
     """
 
     forward: Callable[..., Any]
@@ -248,6 +251,7 @@ class Strategy:
     simplicity: int = 99
     kernels: tuple[Kernel, ...] = ()
     style: Style | None = None
+    variant_of: str = ""
 
     def __post_init__(self) -> None:
         if not callable(self.forward):

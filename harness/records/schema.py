@@ -80,7 +80,8 @@ class LayerFacts:
 class StrategyFacts:
     """A strategy as described by the worker that imported it.
 
-    ``error`` is set where the import failed, ``missing`` where that was for want of a package.
+    ``digest`` is of its file, and of that of the strategy of which it is a variant. ``error`` is set where the import
+    failed, ``missing`` where that was for want of a package.
     """
 
     layer: str
@@ -97,6 +98,7 @@ class StrategyFacts:
     color: str | None = None
     marker: str | None = None
     dash: str | None = None
+    variant_of: str = ""
     error: str | None = None
     missing: str | None = None
 

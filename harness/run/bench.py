@@ -166,6 +166,9 @@ class _Run:
             cells += sum(len(job.cells) for job in jobs)
         self.reporter.estimate(60 * (gate_minutes + minutes), cells)
         self.reporter.say(text)
+        if plan.left_out:
+            names = ", ".join(plan.left_out)
+            self.reporter.say(f"variants left out: {names}; take them with --strategy NAME or --profile full")
 
     def _launch(self, seconds: float) -> None:
         """All launches; under a budget, the least telling groups are dropped first so that intervals stay possible."""

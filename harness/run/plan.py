@@ -23,7 +23,7 @@ from harness.records.schema import (
     dims_of,
 )
 from harness.run.jobs import Cell, Job, Kind
-from harness.run.narrowing import dim_names, with_dims, with_passes
+from harness.run.narrowing import dim_names, with_dims, with_passes, without_variants
 from harness.run.wanted import PROFILES, Machine, Profile, UsageError, Wanted
 
 REGIMES = 3
@@ -47,6 +47,7 @@ class Plan:
         gates: one cell for each strategy and device.
         statuses: what cannot be done and why.
         baselines: of each layer.
+        left_out: names of variants that run on a device in use and were not asked for.
     """
 
     wanted: Wanted
@@ -58,6 +59,7 @@ class Plan:
     statuses: tuple[CaseStatus, ...]
     baselines: dict[str, str]
     facts: dict[tuple[str, str], StrategyFacts] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
 
     @property
     def launches(self) -> int:
@@ -196,7 +198,7 @@ def make_plan(
     Raises:
         UsageError: an unknown layer, strategy, device or dtype, no CUDA where it is asked for, or no size for it.
     """
-    wanted = _checked(wanted, layers, strategies, machine)
+    wanted, left_out = without_variants(_checked(wanted, layers, machine, strategies), strategies)
     profile = with_passes(PROFILES[wanted.profile], wanted)
     chosen = [layer for layer in layers if layer.layer in wanted.layers]
     groups = _groups(wanted, profile, chosen, machine)
@@ -216,7 +218,7 @@ def make_plan(
     for layer in chosen:
         for facts in by_layer[layer.layer]:
             for device in wanted.devices:
-                problem = _cannot_check(facts, machine)
+                problem = _cannot_check(facts, machine, device)
                 if problem is not None:
                     statuses.append(_status(facts, problem[0], problem[1], device))
                     continue
@@ -235,12 +237,12 @@ def make_plan(
         able[group] = tuple(timed)
     return Plan(
         wanted, profile, sources, tuple(groups), able, tuple(gates), tuple(statuses), baselines,
-        {(s.layer, s.strategy): s for s in strategies},
+        {(s.layer, s.strategy): s for s in strategies}, left_out,
     )  # fmt: skip
 
 
 def _checked(
-    wanted: Wanted, layers: Sequence[LayerFacts], strategies: Sequence[StrategyFacts], machine: Machine
+    wanted: Wanted, layers: Sequence[LayerFacts], machine: Machine, strategies: Sequence[StrategyFacts]
 ) -> Wanted:
     def valid(what: str, asked: tuple[str, ...], known: Sequence[str]) -> None:
         for name in asked:
@@ -278,7 +280,6 @@ def _checked(
     return dataclasses.replace(
         wanted,
         layers=chosen,
-        strategies=wanted.strategies or tuple(ways),
         devices=wanted.devices or (("cuda",) if machine.cuda else ("cpu",)),
     )
 
@@ -307,11 +308,13 @@ def _groups(wanted: Wanted, profile: Profile, layers: Sequence[LayerFacts], mach
     return [group for _, group in sorted(ranked, key=lambda pair: pair[0])]
 
 
-def _cannot_check(facts: StrategyFacts, machine: Machine) -> tuple[Status, str] | None:
+def _cannot_check(facts: StrategyFacts, machine: Machine, device: str) -> tuple[Status, str] | None:
     if facts.error is not None:
         return ("unsupported" if facts.missing else "runtime_error"), facts.error
     if "compiler" in facts.needs and not machine.compiler:
         return "unsupported", "needs a C++ compiler and none was found: install g++ or set CXX"
+    if device not in facts.devices and not facts.kernels:
+        return "skipped", f"runs on {', '.join(facts.devices)} only"
     return None
 
 

@@ -23,6 +23,7 @@ class Profile:
         cold: whether cold first calls (empty compile caches) are measured.
         seconds: for the samples of one pass of one group in one launch.
         more_launches: of a second look at what the first left inconclusive; 0 for no second look.
+        variants: devices on which variants of strategies are measured without being asked for by name.
     """
 
     passes: tuple[str, ...]
@@ -33,6 +34,7 @@ class Profile:
     cold: bool = False
     seconds: float = 1.0
     more_launches: int = 0
+    variants: tuple[str, ...] = ()
 
     @property
     def looks(self) -> int:
@@ -44,11 +46,11 @@ PROFILES = {
     "quick": Profile(("forward", "forward_backward"), 5, ("float32",)),
     "default": Profile(
         ("forward", "forward_backward", "step"), 8, ("float32",), ("bfloat16",), every_core=True, cold=True,
-        seconds=0.5, more_launches=4,
+        seconds=0.5, more_launches=4, variants=("cuda",),
     ),
     "full": Profile(
         ("forward", "inference", "backward", "forward_backward", "step"), 8, ("float32", "bfloat16"), ("float64",),
-        every_core=True, cold=True, more_launches=8,
+        every_core=True, cold=True, more_launches=8, variants=("cpu", "cuda"),
     ),
 }  # fmt: skip
 

@@ -119,6 +119,41 @@ def test_the_controls_run_where_the_gate_is_whole(scope: Scope) -> None:
     assert controls == scope.whole
 
 
+VARIED = [
+    *STRATEGIES,
+    *(
+        StrategyFacts("one", name, "", "", "", devices=devices, dtypes=ALL, variant_of="compiled")
+        for name, devices in (("twice", BOTH), ("replayed", ("cuda",)))
+    ),
+]
+
+
+def _varied(machine: Machine = MACHINE, **wanted: object) -> Plan:
+    return make_plan(Wanted(layers=("one",), **wanted), LAYERS, VARIED, machine, ("x",))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("profile", ["quick", "default"])
+def test_variants_are_left_out_of_quick_looks_on_the_cpu_which_names_those_that_would_run(profile: str) -> None:
+    plan = _varied(profile=profile)
+    assert plan.left_out == ("twice",)
+    assert not {"twice", "replayed"} & {*plan.wanted.strategies, *plan.strategies[plan.groups[0]]}
+    assert not [s for s in plan.statuses if s.strategy in ("twice", "replayed")]
+
+
+def test_variants_are_taken_by_name_by_the_full_profile_by_the_gate_alone_and_on_cuda() -> None:
+    assert _varied(strategies=("twice",)).strategies[_varied().groups[0]] == ("autograd", "twice")
+    assert _varied(baseline="twice").strategies[_varied().groups[0]][-1] == "twice"
+    full, gate = _varied(profile="full"), _varied(profile="quick", measure=False)
+    assert "twice" in full.strategies[full.groups[0]]
+    for plan in (full, gate):
+        assert plan.left_out == ()
+        assert {c.strategies[0] for c in plan.gates} >= {"twice", "triton"}
+        assert _said(plan)["replayed", ""] == ("skipped", "runs on cuda only")
+    cuda = _varied(Machine(True, True, 2))
+    assert {"twice", "replayed"} <= {*cuda.strategies[cuda.groups[0]]}
+    assert _varied(Machine(True, True, 2), profile="quick").left_out == ("twice", "replayed")
+
+
 def test_cuda_is_the_default_where_there_is_one_and_its_backward_is_derived() -> None:
     plan = _plan(Machine(True, True, 2), profile="full")
     assert plan.devices == ("cuda",)

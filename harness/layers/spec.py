@@ -176,6 +176,11 @@ class Layer:
         return {name: o for name, o in self.inputs.items() if self.leading in o.shape}
 
     @property
+    def has_samples(self) -> bool:
+        """Whether its leading dim counts samples that can go one by one: every input has it, and the output."""
+        return bool(self.leading) and self.leading in self.output and len(self.leading_inputs) == len(self.inputs)
+
+    @property
     def operands(self) -> dict[str, Operand]:
         """Inputs and parameters by name, in the order of the forward's arguments."""
         return {**self.inputs, **self.parameters}

@@ -150,7 +150,7 @@ class _Run:
         return frozenset(self.failed)
 
     def _announce(self, gate_minutes: float, minutes: float) -> None:
-        plan, p = self.plan, self.plan.profile
+        plan = self.plan
         gates = len(plan.gates)
         devices = len(plan.devices)
         text = f"plan: gate for {gates} strategies, about {gate_minutes:.0f} min"
@@ -158,8 +158,8 @@ class _Run:
         if self.settings.measure:
             self.reporter.say(f"records: {self.folder / FILE}")
             text += (
-                f"; then {len(plan.groups)} groups × {len(p.passes)} passes × {plan.launches} launches,"
-                f" about {minutes:.0f} min"
+                f"; then {sum(map(len, plan.passes.values()))} passes of {len(plan.groups)} groups"
+                f" × {plan.launches} launches, about {minutes:.0f} min"
             )
             jobs = [*plan.memory_jobs(frozenset()), *plan.first_call_jobs(frozenset())]
             jobs += plan.roof_jobs() + plan.launch_jobs(1, plan.groups, frozenset()) * plan.launches

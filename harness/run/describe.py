@@ -44,7 +44,7 @@ def _layer_facts(name: str, loaded: Loaded) -> LayerFacts | CaseStatus:
     task = layer.task
     return LayerFacts(
         name, _folder_digest(loaded), layer.title, layer.formula, layer.reference, sizes, task.title, task.source,
-        task.naive, task.naive_loss, task.target_loss,
+        task.naive, task.naive_loss, task.target_loss, layer.has_samples,
     )  # fmt: skip
 
 

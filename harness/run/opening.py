@@ -123,7 +123,7 @@ def write_header(journal: Journal, planned: Plan, described: Described, measure:
         "sources": [Path(s).name for s in planned.sources],
         "wanted": dataclasses.asdict(planned.wanted),
         "baselines": planned.baselines,
-        "groups": [dataclasses.asdict(g) for g in planned.groups] if measure else [],
+        "groups": [dataclasses.asdict(g) | {"passes": list(p)} for g, p in planned.passes.items()] if measure else [],
         "passes": list(planned.profile.passes),
         "launches": planned.launches,
         "devices": list(planned.wanted.devices),

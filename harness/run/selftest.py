@@ -12,7 +12,8 @@ from typing import Literal
 import numpy as np
 
 from harness.analyse import simulation
-from harness.records.schema import SCHEMA, CellEnd, Group, Proof
+from harness.records.meter import Proof
+from harness.records.schema import SCHEMA, CellEnd, Group
 from harness.records.store import Journal, Record, Run, read
 from harness.run import opening
 from harness.run.conductor import Conductor

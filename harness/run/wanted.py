@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from harness.records.schema import LOOPED, PASSES
 from harness.run.jobs import Scope
 
 
@@ -45,12 +46,12 @@ class Profile:
 PROFILES = {
     "quick": Profile(("forward", "forward_backward"), 5, ("float32",)),
     "default": Profile(
-        ("forward", "forward_backward", "step"), 8, ("float32",), ("bfloat16",), every_core=True, cold=True,
+        ("forward", "forward_backward", "step", *LOOPED), 8, ("float32",), ("bfloat16",), every_core=True, cold=True,
         seconds=0.5, more_launches=4, variants=("cuda",),
     ),
     "full": Profile(
-        ("forward", "inference", "backward", "forward_backward", "step"), 8, ("float32", "bfloat16"), ("float64",),
-        every_core=True, cold=True, more_launches=8, variants=("cpu", "cuda"),
+        PASSES, 8, ("float32", "bfloat16"), ("float64",), every_core=True, cold=True, more_launches=8,
+        variants=("cpu", "cuda"),
     ),
 }  # fmt: skip
 

@@ -3,7 +3,11 @@
 This is the face for people who write layers and strategies. It loads no torch.
 """
 
-from harness.layers.spec import Cost, Dims, Example, Kernel, Layer, Operand, Strategy, Style, Task
+from harness.layers.launches import launch_table, target_of
+from harness.layers.spec import Cost, Dims, Example, Kernel, Layer, Operand, Strategy, Style, Task, Tuning
 
-__all__ = ["Cost", "Dims", "Example", "Kernel", "Layer", "Operand", "Strategy", "Style", "Task"]
+__all__ = [
+    "Cost", "Dims", "Example", "Kernel", "Layer", "Operand", "Strategy", "Style", "Task", "Tuning", "launch_table",
+    "target_of",
+]  # fmt: skip
 __version__ = "0.1.0"

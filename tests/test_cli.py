@@ -22,7 +22,7 @@ def test_list_names_layers_and_strategies(cli: Cli) -> None:
 
 
 def test_help_shows_an_example_for_each_command(cli: Cli) -> None:
-    for command in ("list", "verify", "aot", "audit", "bench", "report", "choose", "selftest", "compare"):
+    for command in ("list", "verify", "aot", "tune", "audit", "bench", "report", "choose", "selftest", "compare"):
         done = cli(command, "--help")
         assert done.returncode == 0
         assert f"Example: layerbench {command}" in done.stdout

@@ -1,13 +1,16 @@
-"""Options that several commands share, and the folder where a run goes by default."""
+"""Options that several commands share, what they mean, and the folder where a run goes by default."""
 
 from __future__ import annotations
 
+import re
 import time
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from harness.cli.app import fail
 
 
 class ProfileName(StrEnum):
@@ -57,3 +60,13 @@ def free_folder(environment: dict[str, Any], profile: str) -> Path:
         for n in range(1, 10_000)
         if not (folder := stem if n == 1 else stem.with_name(f"{stem.name}-{n}")).exists()
     )
+
+
+def seconds(budget: str | None) -> float | None:
+    """A time such as 90s, 8m or 1h in seconds; anything else is a usage error."""
+    if budget is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", budget)
+    if not found or float(found[1]) == 0:
+        raise fail(f"--budget {budget}: give a time such as 90s, 8m or 1h")
+    return float(found[1]) * {"s": 1, "m": 60, "h": 3600, "": 60}[found[2]]

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
+    from harness.layers.launches import Launches
+
 Dims = Mapping[str, int]
 """Sizes by name, such as ``{"N": 1024, "D": 256}``."""
 
@@ -228,6 +230,23 @@ class Kernel:
 
 
 @dataclass(frozen=True)
+class Tuning:
+    """What ``layerbench tune`` may try for a kernel.
+
+    Attributes:
+        table: its launches.
+        passed: the pass that it is timed in.
+        size: what ``up_to`` counts, from the dims.
+        candidates: configurations to try for such a size and dtype (its name), beside the one in the table.
+    """
+
+    table: Launches
+    passed: Literal["forward", "backward"]
+    size: Callable[[Dims], int]
+    candidates: Callable[[int, str], Sequence[Mapping[str, int]]]
+
+
+@dataclass(frozen=True)
 class Strategy:
     """One way to implement a layer. The last statement of its file is ``strategy = Strategy(...)``.
 
@@ -242,6 +261,7 @@ class Strategy:
         needs: what the machine must have: ``compiler`` (a C++ compiler), ``triton``.
         simplicity: rank among equals; the lower is preferred where speeds tie.
         kernels: its Triton kernels.
+        tunings: its kernels whose launches stand in tables.
         style: in plots; one is found for it where it states none.
         variant_of: the strategy of the same layer of which it is a variant (another way to compile it, say), or ``""``.
             A variant is a row like any other, but quick looks leave it out, and without a style of its own it has the
@@ -255,6 +275,7 @@ class Strategy:
     needs: tuple[str, ...] = ()
     simplicity: int = 99
     kernels: tuple[Kernel, ...] = ()
+    tunings: tuple[Tuning, ...] = ()
     style: Style | None = None
     variant_of: str = ""
 

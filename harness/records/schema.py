@@ -10,7 +10,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from harness.records.kernels import Compiled
+from harness.records.kernels import Candidate, Compiled
 from harness.records.meter import Proof, Roof
 
 SCHEMA = 1
@@ -304,6 +304,7 @@ KINDS: dict[type, str] = {
     Memory: "memory",
     FirstCall: "first_call",
     Compiled: "kernel",
+    Candidate: "candidate",
     CaseStatus: "status",
     CellEnd: "cell",
 }

@@ -138,6 +138,13 @@ def write_header(journal: Journal, planned: Plan, described: Described, measure:
     journal.write(items, HEADER, attempt)
 
 
+def header_without_groups(wanted: Wanted, device: str) -> Record:
+    """Of a run that compares no strategies."""
+    nothing = {"sources": [], "baselines": {}, "groups": [], "passes": [], "launches": 0, "devices": [device]}
+    started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return {"kind": "run", "schema": SCHEMA, "started": started, "wanted": dataclasses.asdict(wanted), **nothing}
+
+
 def earlier_run(folder: Path) -> Run | None:
     """The run to go on with; None where not even its header was finished."""
     try:

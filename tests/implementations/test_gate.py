@@ -133,6 +133,12 @@ MUTATIONS = [
 ]
 
 
+def _bring_tables(layer: str, folder: Path) -> None:
+    for tables in (ROOT / "implementations" / layer).glob("launches"):
+        if not (folder / "launches").exists():
+            (folder / "launches").symlink_to(tables)
+
+
 @pytest.mark.timeout(2400)
 def test_a_flipped_sign_in_any_backward_is_named(cli: Cli, tmp_path: Path) -> None:
     for number, (layer, strategy, right, wrong, _) in enumerate(MUTATIONS):
@@ -143,6 +149,7 @@ def test_a_flipped_sign_in_any_backward_is_named(cli: Cli, tmp_path: Path) -> No
         (folder / f"mutant{number}.py").write_text(source.replace(right, wrong))
         for private in (ROOT / "implementations" / layer).glob("_[a-z]*.py"):
             (folder / private.name).write_text(private.read_text())
+        _bring_tables(layer, folder)
     options = [x for n in range(len(MUTATIONS)) for x in ("--strategy", f"mutant{n}")]
     done = cli("verify", "--quick", "--device", "cpu", "--from", tmp_path / "mutated", *options, timeout=2000)
     assert done.returncode == 1
@@ -163,6 +170,7 @@ def test_a_kernel_that_is_declared_and_never_launched_is_found(cli: Cli, tmp_pat
     assert source.count(CHEATED) == 1
     folder = tmp_path / "cheats" / "weighted_sum"
     folder.mkdir(parents=True)
+    _bring_tables("weighted_sum", folder)
     (folder / "cheat.py").write_text(source.replace(CHEATED, "columns = x.flatten(0, -2).sum(0)"))
     done = cli("verify", "--quick", "--device", "cpu", "--from", tmp_path / "cheats", "--strategy", "cheat")
     assert done.returncode == 1

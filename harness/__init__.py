@@ -4,10 +4,13 @@ This is the face for people who write layers and strategies. It loads no torch.
 """
 
 from harness.layers.draws import integers, normal
-from harness.layers.kernel import Kernel
-from harness.layers.spec import Cost, Dims, Example, Layer, Operand, Strategy, Style, Task
+from harness.layers.kernel import Kernel, Tuning
+from harness.layers.launches import launch_table, target_of
+from harness.layers.spec import Cost, Dims, Layer, Operand, Strategy, Style
+from harness.layers.task import Example, Task
 
 __all__ = [
-    "Cost", "Dims", "Example", "Kernel", "Layer", "Operand", "Strategy", "Style", "Task", "integers", "normal",
+    "Cost", "Dims", "Example", "Kernel", "Layer", "Operand", "Strategy", "Style", "Task", "Tuning", "integers",
+    "launch_table", "normal", "target_of",
 ]  # fmt: skip
 __version__ = "0.1.0"

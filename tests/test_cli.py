@@ -22,7 +22,7 @@ def test_list_names_layers_and_strategies(cli: Cli) -> None:
 
 
 def test_help_shows_an_example_for_each_command(cli: Cli) -> None:
-    for command in ("list", "verify", "aot", "audit", "bench", "report", "choose", "selftest", "compare"):
+    for command in ("list", "verify", "aot", "tune", "audit", "bench", "report", "choose", "selftest", "compare"):
         done = cli(command, "--help")
         assert done.returncode == 0
         assert f"Example: layerbench {command}" in done.stdout
@@ -35,7 +35,7 @@ def test_help_shows_an_example_for_each_command(cli: Cli) -> None:
             ("bench", "--layer", "nope"),
             "unknown layer 'nope': choose from affine, decay_attention, rms_norm, weighted_sum",
         ),
-        (("bench", "--strategy", "nope"), "unknown strategy 'nope': choose from autograd, compiled, func"),
+        (("bench", "--strategy", "nope"), "unknown strategy 'nope': choose from autograd, compiled"),
         (("verify", "--strategy", "nope"), "unknown strategy 'nope'"),
         (("bench", "--device", "tpu"), "unknown device 'tpu': choose from cpu, cuda"),
         (("bench", "--device", "cpu", "--dtype", "int3"), "unknown dtype 'int3': choose from float64, float32"),

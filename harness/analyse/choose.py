@@ -13,10 +13,12 @@ from itertools import pairwise
 
 from harness.analyse import contending, frames, requirements
 from harness.analyse.contending import Costs, Evidence, Field, Question
+from harness.analyse.launches import GROUP, planned
 from harness.analyse.pairs import FIRST_CALL_DOUBT, Comparison, Ranking, by_time
 from harness.analyse.sizes import Place, place
 from harness.analyse.statistics import FEWEST_LAUNCHES
 from harness.records.dims import dims_of, dims_text, options_text, sizes_of
+from harness.records.schema import PASSES
 from harness.records.store import Record
 
 
@@ -144,11 +146,16 @@ def complete(have: Evidence, question: Question) -> tuple[Question, list[str]]:
     Raises:
         QuestionError: with what there is to choose from.
     """
-    header = have.run.of("run")[0]
-    groups: list[Record] = header.get("groups", [])
-    left = [g for g in groups if g["layer"] == question.layer]
+    every: list[Record] = [dict(zip([*GROUP, "pass"], key, strict=True)) for key in planned(have.run)]
+    left = [g for g in every if g["layer"] == question.layer]
     if not left:
-        raise QuestionError(_choose("layer", question.layer, [g["layer"] for g in groups]))
+        raise QuestionError(_choose("layer", question.layer, [g["layer"] for g in every]))
+    passes = sorted({g["pass"] for g in left}, key=PASSES.index)
+    usual = "step" if question.calls else "forward_backward"
+    passed = question.passed or (usual if usual in passes else passes[-1])
+    if passed not in passes:
+        raise QuestionError(_choose("pass", passed, passes))
+    groups = left = [g for g in left if g["pass"] == passed]
     for name, asked in (("device", question.device), ("dtype", question.dtype), ("threads", question.threads)):
         if asked and not any(g[name] == asked for g in left):
             raise QuestionError(
@@ -157,15 +164,10 @@ def complete(have: Evidence, question: Question) -> tuple[Question, list[str]]:
         left = [g for g in left if not asked or g[name] == asked]
     dims = _dims(question.dims, left[0]["dims"]) if question.dims else left[0]["dims"]
     first = next((g for g in left if g["dims"] == dims), left[0])
-    passes = header["passes"]
-    usual = "step" if question.calls else "forward_backward"
-    passed = question.passed or (usual if usual in passes else passes[-1])
-    if passed not in passes:
-        raise QuestionError(_choose("pass", passed, passes))
     if question.steps and question.objective != "latency":
         raise QuestionError(f"--steps counts time: leave it out with --objective {question.objective}")
     kept = {k: first[k] for k in ("dtype", "device", "threads")}
-    same = [g["dims"] for g in groups if all(g[k] == v for k, v in {**kept, "layer": question.layer}.items())]
+    same = [g["dims"] for g in groups if all(g[k] == v for k, v in kept.items())]
     options = options_text(dims)
     if all(options_text(d) != options for d in same):
         raise QuestionError(_choose("size with", options, [options_text(d) for d in same]))

@@ -18,7 +18,8 @@ OF_PASS = {
     "forward_backward": ("forward_peak", "backward_peak"),
     "step": ("step_peak",),
 }
-"""The columns of the memory frame whose highest is what a pass needs, above parameters and inputs."""
+"""The columns of the memory frame whose highest is what a pass needs, above parameters and inputs; of other passes
+nothing is known."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ def held(memory: pd.DataFrame, key: tuple[object, ...]) -> dict[str, float]:
             one's were not measured, another's count.
     """
     layer, dims, dtype, device, threads, passed = key
+    columns = OF_PASS.get(str(passed), ())
     own = memory[
         (memory["layer"] == layer)
         & (memory["dims"] == dims)
@@ -47,7 +49,7 @@ def held(memory: pd.DataFrame, key: tuple[object, ...]) -> dict[str, float]:
     ]
     found: dict[str, float] = {}
     for row in own.sort_values("threads", key=lambda n: n != threads, kind="stable").to_dict("records"):
-        bytes_ = max(float(row[column]) for column in OF_PASS[str(passed)])
+        bytes_ = max((float(row[column]) for column in columns), default=math.nan)
         if not math.isnan(bytes_):
             found.setdefault(str(row["strategy"]), bytes_)
     return found

@@ -19,6 +19,7 @@ from harness.analyse.launches import (
     arms_of,
     derived,
     differences,
+    planned,
     pressure_of,
 )
 from harness.analyse.statistics import FEWEST_LAUNCHES, Interval, interval, margin, verdict
@@ -59,14 +60,13 @@ def timing(run: Run, regime: str = "wall") -> pd.DataFrame:
     arms, pressure = arms_of(run.of("samples"), regime), pressure_of(run.of("rounds"))
     names = _strategies(run)
     rows = []
-    for group in header.get("groups", []):
-        key = tuple(group[k] for k in GROUP)
-        for passed in header["passes"]:
-            found = arms.get((*key, passed), {}) or derived(arms, key, passed)
-            rows += _group_rows(
-                run, key, passed, found, names.get(group["layer"], []), baselines[group["layer"]],
-                int(header.get("looks", 1)), pressure.get((*key, passed), 0.0),
-            )  # fmt: skip
+    for *key, passed in planned(run):
+        group = tuple(key)
+        found = arms.get((*group, passed), {}) or derived(arms, group, passed)
+        rows += _group_rows(
+            run, group, passed, found, names.get(group[0], []), baselines[group[0]], int(header.get("looks", 1)),
+            pressure.get((*group, passed), 0.0),
+        )  # fmt: skip
     frame = pd.DataFrame(rows, columns=[*CASE, *_TIMING])
     frame["order"] = frame["pass"].map(PASSES.index) if len(frame) else []
     if regime == "wall" and (frame["device"] == "cuda").any():
@@ -297,5 +297,5 @@ def first_calls(run: Run) -> pd.DataFrame:
 
 
 def styles(run: Run) -> dict[str, dict[str, str | None]]:
-    """Colour, marker and dash as strategies state them, by name."""
-    return {r["strategy"]: {k: r[k] for k in ("color", "marker", "dash")} for r in run.of("strategy")}
+    """Colour, marker and dash as strategies state them, and what each is a variant of, by name."""
+    return {r["strategy"]: {k: r.get(k) for k in ("color", "marker", "dash", "variant_of")} for r in run.of("strategy")}

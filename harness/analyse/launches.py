@@ -97,12 +97,24 @@ def differences(own: Launches, base: Launches) -> dict[int, float]:
     return found
 
 
+def planned(run: Run) -> list[tuple[Any, ...]]:
+    """Every group × pass that the run set out to measure: the group's fields, and the pass.
+
+    A group lists its own passes; in earlier records all passes are all groups'.
+    """
+    header = run.of("run")[0]
+    found = (
+        (*(group[k] for k in GROUP), passed)
+        for group in header.get("groups", [])
+        for passed in group.get("passes", header["passes"])
+    )
+    return list(dict.fromkeys(found))
+
+
 def launches_of(run: Run) -> Arms:
     """What was measured, and what is derived: by (group, pass), then by (strategy, whether it is the second arm)."""
-    header, arms = run.of("run")[0], arms_of(run.of("samples"), "wall")
-    keys = [tuple(group[k] for k in GROUP) for group in header.get("groups", [])]
-    planned = [(*key, passed) for key in keys for passed in header["passes"]]
-    return {key: arms.get(key, {}) or derived(arms, key[:-1], key[-1]) for key in planned}
+    arms = arms_of(run.of("samples"), "wall")
+    return {key: arms.get(key, {}) or derived(arms, key[:-1], key[-1]) for key in planned(run)}
 
 
 def seconds_by_case(run: Run) -> dict[tuple[Any, ...], list[float]]:

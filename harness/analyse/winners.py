@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from itertools import combinations, product
+from itertools import combinations
 
 import pandas as pd
 
 from harness.analyse import contending, frames
 from harness.analyse.contending import Evidence, Question
-from harness.analyse.launches import GROUP
+from harness.analyse.launches import GROUP, planned
 from harness.records.dims import options_text
+from harness.records.schema import PASSES, pass_words
 
 AXES = ["pass", "dtype", "device", "threads", "dims"]
 MOST_RULES = 4
@@ -29,16 +30,17 @@ def winners(have: Evidence) -> pd.DataFrame:
     ``launches``; ``reason`` where there is no pick.
     """
     rows = []
-    groups = pd.DataFrame(have.run.of("run")[0].get("groups", []), columns=GROUP)
-    passes = have.run.of("run")[0]["passes"]
+    groups = pd.DataFrame(planned(have.run), columns=[*GROUP, "pass"])
     for layer, own in groups.groupby("layer", sort=False):
         out = {d: contending.excluded(have, Question(str(layer), device=d)) for d in own["device"].unique()}
-        series = own[["device", "threads", "dtype"]].drop_duplicates().itertuples(index=False, name=None)
-        for (device, threads, dtype), passed in product(series, passes):
-            sizes = own.loc[own["device"] == device, "dims"].drop_duplicates()
-            for dims in sorted(sizes, key=lambda dims: (options_text(dims), frames.size(dims))):
-                question = Question(str(layer), dims, dtype, device, threads, passed)
-                rows.append([layer, dims, dtype, device, threads, passed, *_row(have, question, out[device])])
+        series = own[["device", "threads", "dtype", "pass"]].drop_duplicates()
+        series = series.assign(place=series["pass"].map(PASSES.index))
+        for _, same in series.groupby(["device", "threads", "dtype"], sort=False):
+            for line in frames.rows_of(same.sort_values("place")):
+                sizes = own.loc[own["device"] == line.device, "dims"].drop_duplicates()
+                for dims in sorted(sizes, key=lambda dims: (options_text(dims), frames.size(dims))):
+                    question = Question(str(layer), dims, line.dtype, line.device, line.threads, line.passed)
+                    rows.append([*question.at(dims), *_row(have, question, out[line.device])])
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -104,4 +106,4 @@ def _where(rows: pd.DataFrame, mine: pd.Series[bool]) -> str:
 def _named(axis: str, value: object) -> str:
     if axis == "threads":
         return f"with {value} thread{'s' if value != 1 else ''}"
-    return f"at {value}" if axis == "dims" else str(value).replace("_", " + ")
+    return f"at {value}" if axis == "dims" else pass_words(str(value))

@@ -32,6 +32,8 @@ class PassName(StrEnum):
     backward = "backward"
     forward_backward = "forward_backward"
     step = "step"
+    per_sample = "per_sample"
+    ensemble = "ensemble"
 
 
 @app.command(

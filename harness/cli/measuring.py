@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +23,7 @@ from harness.cli.options import (
     Strategies,
     Threads,
     Timeout,
+    seconds,
 )
 
 
@@ -81,7 +81,7 @@ def bench(
     with how_to_resume(where, more), clear_errors():
         if claims:
             claiming.read_toml(claims)
-        settings = Settings(sources(more), out, resume, _seconds(budget), timeout, claims=claims)
+        settings = Settings(sources(more), out, resume, seconds(budget), timeout, claims=claims)
         outcome = execute(wanted, settings, label)
         measured = _report(outcome.folder, as_json)
     if outcome.missed:
@@ -129,12 +129,3 @@ def _report(folder: Path, as_json: bool) -> int:
             typer.echo(f"\n{name}\n{tables.main(rows).to_markdown(index=False, disable_numparse=True)}")
         typer.echo(f"\npage:   {folder / 'report.html'}\ntables: {folder / 'tables'}\nplots:  {folder / 'plots'}")
     return int((timing["status"] == "ok").sum())
-
-
-def _seconds(budget: str | None) -> float | None:
-    if budget is None:
-        return None
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", budget)
-    if not found or float(found[1]) == 0:
-        raise fail(f"--budget {budget}: give a time such as 90s, 8m or 1h")
-    return float(found[1]) * {"s": 1, "m": 60, "h": 3600, "": 60}[found[2]]

@@ -1,12 +1,15 @@
-"""Options that several commands share."""
+"""Options that several commands share, and what they mean."""
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from harness.cli.app import fail
 
 
 class ProfileName(StrEnum):
@@ -44,3 +47,13 @@ Timeout = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="Of all random values.", min=0)]
 ProfileOption = Annotated[ProfileName, typer.Option("--profile", help="How much is measured.")]
+
+
+def seconds(budget: str | None) -> float | None:
+    """A time such as 90s, 8m or 1h in seconds; anything else is a usage error."""
+    if budget is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", budget)
+    if not found or float(found[1]) == 0:
+        raise fail(f"--budget {budget}: give a time such as 90s, 8m or 1h")
+    return float(found[1]) * {"s": 1, "m": 60, "h": 3600, "": 60}[found[2]]

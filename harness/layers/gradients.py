@@ -173,3 +173,54 @@ def step(
     with torch.no_grad():
         torch._foreach_add_(list(instance.parameters.values()), gradients, alpha=-learning_rate)
     return value
+
+
+def of_each_sample(instance: Instance, inputs: Mapping[str, Tensor], cotangent: Tensor) -> list[Tensor]:
+    """Per-sample gradients: those of ⟨cotangent, output⟩ of each sample as a batch of one.
+
+    With ``func`` one ``vmap`` of ``grad``. The tape cannot do that in one call, so it goes over the samples.
+
+    Args:
+        inputs: each with the samples as its first dim; ``cotangent`` likewise.
+
+    Returns:
+        [samples, …] for each parameter, in order.
+    """
+    if instance.gradients == "tape":
+        parameters, rows = list(instance.parameters.values()), []
+        for i in range(len(cotangent)):
+            output = instance.call(instance.parameters, {n: x[i : i + 1] for n, x in inputs.items()})
+            rows.append(torch.autograd.grad(output, parameters, cotangent[i : i + 1]))
+        return [torch.stack(each) for each in zip(*rows, strict=True)]
+
+    def value(p: Tensors, x: Tensors, c: Tensor) -> Tensor:
+        return torch.sum(instance.pure(p, {n: t[None] for n, t in x.items()}) * c)
+
+    primals = {name: p.detach() for name, p in instance.parameters.items()}
+    found = torch.func.vmap(torch.func.grad(value), (None, 0, 0))(primals, dict(inputs), cotangent)
+    return [found[name] for name in primals]
+
+
+def of_each_model(
+    instance: Instance, models: Sequence[Mapping[str, Tensor]], inputs: Mapping[str, Tensor], cotangent: Tensor
+) -> list[Tensor]:
+    """Gradients of an ensemble: those of ⟨cotangent, output⟩ for each of several sets of parameters.
+
+    With ``func`` the sets are stacked for one ``vmap`` of ``grad``; with ``tape`` one model goes after the other.
+
+    Args:
+        models: parameters by name, leaves that require a gradient.
+
+    Returns:
+        [models, …] for each parameter, in order.
+    """
+    if instance.gradients == "tape":
+        rows = [torch.autograd.grad(instance.pure(p, inputs), list(p.values()), cotangent) for p in models]
+        return [torch.stack(each) for each in zip(*rows, strict=True)]
+
+    def value(p: Tensors) -> Tensor:
+        return torch.sum(instance.pure(p, inputs) * cotangent)
+
+    stacked = {name: torch.stack([p[name].detach() for p in models]) for name in models[0]}
+    found = torch.func.vmap(torch.func.grad(value))(stacked)
+    return [found[name] for name in stacked]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from harness.layers.choices import one_of
+
+if TYPE_CHECKING:
+    from harness.layers.launches import Launches
+    from harness.layers.spec import Dims
 
 TARGETS = ("sm_80", "sm_90", "sm_100", "gfx942")
 """What kernels are compiled for ahead of time."""
@@ -36,3 +40,20 @@ class Kernel:
 
     def __post_init__(self) -> None:
         one_of("targets", self.targets, TARGETS, some=False)
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What ``layerbench tune`` may try for a kernel.
+
+    Attributes:
+        table: its launches.
+        passed: the pass that it is timed in.
+        size: what ``up_to`` counts, from the dims.
+        candidates: configurations to try for such a size and dtype (its name), beside the one in the table.
+    """
+
+    table: Launches
+    passed: Literal["forward", "backward"]
+    size: Callable[[Dims], int]
+    candidates: Callable[[int, str], Sequence[Mapping[str, int]]]

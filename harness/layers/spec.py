@@ -8,16 +8,18 @@ from __future__ import annotations
 import inspect
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.layers.choices import one_of
 from harness.layers.draws import normal
-from harness.layers.kernel import Kernel
+from harness.layers.kernel import Kernel, Tuning
+from harness.layers.task import Task
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
+
 
 Dims = Mapping[str, int]
 """Sizes by name, such as ``{"N": 1024, "D": 256}``; a layer's options are among them, in lower case."""
@@ -97,45 +99,6 @@ class Cost:
 
     flops: int
     elements: int
-
-
-@dataclass(frozen=True)
-class Example:
-    """One forward of a training step: the layer's inputs by name and the target, all float64 on the CPU."""
-
-    inputs: Mapping[str, Tensor]
-    target: Tensor
-
-
-@dataclass(frozen=True)
-class Task:
-    """A training task on real data, small enough for a test.
-
-    One step sums the loss over all examples (full batch, so that the order of the data plays no part), takes
-    the gradients of the parameters and makes one step of plain SGD.
-
-    Attributes:
-        title: what is predicted from what, with its unit.
-        source: where the data come from and under which licence.
-        dims: sizes of one example, from which the parameters get their shapes.
-        examples: loads the data.
-        loss: ``loss(output, target)``, a scalar.
-        learning_rate: of plain SGD.
-        steps: how many.
-        naive_loss: loss of the forecast that needs no training (the bar to beat), and what it is.
-        target_loss: what every strategy must reach after the last step.
-    """
-
-    title: str
-    source: str
-    dims: Dims
-    examples: Callable[[], Sequence[Example]]
-    loss: Callable[[Tensor, Tensor], Tensor]
-    learning_rate: float
-    steps: int
-    naive_loss: float
-    naive: str
-    target_loss: float
 
 
 def options_of(dims: Dims) -> dict[str, int]:
@@ -284,6 +247,11 @@ class Layer:
         return {name: o for name, o in self.inputs.items() if self.leading in o.names}
 
     @property
+    def has_samples(self) -> bool:
+        """Whether its leading dim counts samples that can go one by one: every input has it, and the output."""
+        return bool(self.leading) and self.leading in self.output and len(self.leading_inputs) == len(self.inputs)
+
+    @property
     def operands(self) -> dict[str, Operand]:
         """Inputs and parameters by name, in the order of the forward's arguments."""
         return {**self.inputs, **self.parameters}
@@ -322,7 +290,11 @@ class Strategy:
         needs: what the machine must have: ``compiler`` (a C++ compiler), ``triton``.
         simplicity: rank among equals; the lower is preferred where speeds tie.
         kernels: its Triton kernels.
+        tunings: its kernels whose launches stand in tables.
         style: in plots; one is found for it where it states none.
+        variant_of: the strategy of the same layer of which it is a variant (another way to compile it, say), or ``""``.
+            A variant is a row like any other, but quick looks leave it out, and without a style of its own it has the
+            other's colour.
     """
 
     forward: Callable[..., Any]
@@ -332,7 +304,9 @@ class Strategy:
     needs: tuple[str, ...] = ()
     simplicity: int = 99
     kernels: tuple[Kernel, ...] = ()
+    tunings: tuple[Tuning, ...] = ()
     style: Style | None = None
+    variant_of: str = ""
 
     def __post_init__(self) -> None:
         if not callable(self.forward):

@@ -4,6 +4,10 @@
 (``retain_graph=True`` makes it look 2–4 % too fast) and accumulates nothing. ``forward_backward`` gives the gradients
 of all inputs and parameters. ``step`` is a training step of the layer alone: forward, the task's loss, gradients of
 the parameters, and one plain in-place update, the same for every strategy; its inputs are data and get no gradient.
+
+``per_sample`` gives the parameters' gradients for each sample of a batch by itself, where the layer has samples;
+``ensemble`` those of several models on the same inputs. What a user would have to do for them is what is timed: one
+``vmap`` of ``grad`` where gradients are values, a loop in Python where they go through the tape; stacked either way.
 """
 
 from __future__ import annotations
@@ -15,11 +19,14 @@ from typing import Any
 import torch
 
 from harness.layers.drawing import Values
-from harness.layers.gradients import build, step, vjp
+from harness.layers.gradients import Tensors, build, of_each_model, of_each_sample, step, vjp
 from harness.layers.spec import Dims, Layer, Strategy
 
 STEP_SIZE = 1e-9
 """Learning rate of the timed step: small, so that thousands of steps leave the parameters where they are."""
+
+MODELS, APART = 8, 1 / 64
+"""Of an ensemble: how many models, and by what share of the first one's parameters each next one's are larger."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +42,7 @@ class Ready:
     """A strategy ready to be called.
 
     Attributes:
-        calls: by pass.
+        calls: by pass; ``per_sample`` only where the layer has samples.
         refill: writes other values over the very tensors that the calls use, as a training loop does.
     """
 
@@ -49,6 +56,7 @@ def ready(layer: Layer, strategy: Strategy, dims: Dims, values: Values) -> Ready
     leaves = values.leaves()
     data = {name: x.clone() for name, x in values.inputs.items()}
     cotangent, target, loss = values.cotangent.clone(), values.target.clone(), layer.loss
+    models = [{n: p.requires_grad_() for n, p in model.items()} for model in _models(values)]
 
     def nothing() -> None:
         return None
@@ -66,6 +74,9 @@ def ready(layer: Layer, strategy: Strategy, dims: Dims, values: Values) -> Ready
             for old, new in ((leaves, other.inputs), (data, other.inputs), (instance.parameters, other.parameters)):
                 for name, tensor in old.items():
                     tensor.copy_(new[name])
+            for model, changed in zip(models, _models(other), strict=True):
+                for name, tensor in model.items():
+                    tensor.copy_(changed[name])
             cotangent.copy_(other.cotangent)
             target.copy_(other.target)
 
@@ -75,5 +86,13 @@ def ready(layer: Layer, strategy: Strategy, dims: Dims, values: Values) -> Ready
         "backward": Call(lambda: vjp(instance, leaves), lambda made: made[1](cotangent)),
         "forward_backward": Call(nothing, forward_backward),
         "step": Call(nothing, lambda _: step(instance, data, target, loss, STEP_SIZE)),
+        "ensemble": Call(nothing, lambda _: of_each_model(instance, models, data, cotangent)),
     }
+    if layer.has_samples:
+        by_pass["per_sample"] = Call(nothing, lambda _: of_each_sample(instance, data, cotangent))
     return Ready(by_pass, refill)
+
+
+def _models(values: Values) -> list[Tensors]:
+    """Parameters of an ensemble, the first one's those of the values."""
+    return [{n: p.detach() * (1 + k * APART) for n, p in values.parameters.items()} for k in range(MODELS)]

@@ -15,7 +15,7 @@ import torch
 
 from harness.measure.clock import Clock
 from harness.measure.passes import Call
-from harness.records.schema import Roof
+from harness.records.meter import Roof
 
 SECONDS = 0.15
 """For each rate; the fastest sample counts, for a roof is what was not exceeded."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+from harness.analyse.launches import planned
 from harness.publish.claims import QUANTITIES, Claim
 from harness.publish.evaluating import Measured, evaluate
 from harness.records.store import Run
@@ -44,10 +45,9 @@ def _kept(measured: Measured, claims: list[Claim]) -> list[Claim]:
 def _places(measured: Measured, start: Claim) -> list[tuple[str, int, str]]:
     """Dtype, threads and pass of what was measured of a layer on a device."""
     found = [
-        (g["dtype"], g["threads"], passed)
-        for g in measured.header["groups"]
-        for passed in measured.header["passes"]
-        if (g["layer"], g["device"]) == (start.layer, start.device)
+        (dtype, threads, passed)
+        for layer, _, dtype, device, threads, passed in planned(measured.run)
+        if (layer, device) == (start.layer, start.device)
     ]
     return list(dict.fromkeys(found))
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.analyse import frames
 from harness.analyse.gate import NOT_HERE
-from harness.analyse.launches import GROUP, log_ratios
+from harness.analyse.launches import GROUP, log_ratios, planned
 from harness.analyse.statistics import FEWEST_LAUNCHES, Interval, interval
 from harness.publish.claims import OPERATORS, Claim
 from harness.records.schema import Group
@@ -62,11 +62,10 @@ class Measured:
 
     def groups(self, claim: Claim) -> list[tuple[Group, str]]:
         """Groups and passes that a claim is about."""
-        found = [Group(*(g[k] for k in GROUP)) for g in self.header.get("groups", [])]
+        found = [(Group(*group), str(passed)) for *group, passed in planned(self.run)]
         return [
             (g, passed)
-            for g in found
-            for passed in self.header["passes"]
+            for g, passed in found
             if (g.layer, g.device, g.threads) == (claim.layer, claim.device, claim.threads)
             and claim.dtype in ("", g.dtype) and claim.passed in ("", passed) and claim.selects(g.dims)
         ]  # fmt: skip

@@ -159,6 +159,7 @@ def _check_header(run: Run) -> None:
             or group["dtype"] not in DTYPES
             or group["device"] not in DEVICES
             or not _is(group["threads"], int)
+            or not {*group.get("passes", ())} <= {*PASSES}
         ):
             raise BundleError(f"{FILE}: the run record: a group is {terminal(str(group)[:80])}")
     names = [*header["baselines"], *header["baselines"].values(), *header["wanted"]["layers"],

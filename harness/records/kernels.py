@@ -1,4 +1,4 @@
-"""The record of a kernel that was compiled ahead of time."""
+"""Records of kernels: what they compile to ahead of time, and what their configurations took on a device."""
 
 from __future__ import annotations
 
@@ -32,3 +32,32 @@ class Compiled:
     float32_dots: tuple[str, ...] = ()
     tf32: int = 0
     triton: str = ""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A launch configuration of a kernel that was tried on a device (see run/candidates.py).
+
+    Attributes:
+        target: the family of the device.
+        row: target, dtypes and size (``up_to``) of the table's row that was taken so far, as they stand there.
+        config: the configuration; ``current`` where it is the table's own.
+        result: ``wrong`` where its answers are not right, ``failed`` where it does not compile or run.
+        log_ratios: of its time over the current one's, round by round; empty where it was not timed.
+        seconds: of a call, the median.
+    """
+
+    layer: str
+    strategy: str
+    kernel: str
+    dims: str
+    dtype: str
+    device: str
+    target: str
+    row: tuple[str, str, str]
+    config: dict[str, int]
+    current: bool
+    result: Literal["ok", "wrong", "failed"]
+    detail: str = ""
+    log_ratios: list[float] = field(default_factory=list)
+    seconds: float | None = None

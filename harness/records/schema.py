@@ -10,11 +10,14 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from harness.records.kernels import Compiled
+from harness.records.kernels import Candidate, Compiled
+from harness.records.meter import Proof, Roof
 
 SCHEMA = 1
 
-PASSES = ("forward", "inference", "backward", "forward_backward", "step")
+PASSES = ("forward", "inference", "backward", "forward_backward", "step", "per_sample", "ensemble")
+LOOPED = ("per_sample", "ensemble")
+"""Passes that some strategies go through in a loop: dear, so they are timed at a small size."""
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 DEVICES = ("cpu", "cuda")
 CHECKS = (
@@ -29,6 +32,11 @@ CHECKS = (
 
 Status = Literal["ok", "wrong", "unsupported", "skipped", "oom", "compile_error", "runtime_error", "crashed", "timeout"]
 Result = Literal["ok", "wrong", "unsupported", "not_applicable", "not_run"]
+
+
+def pass_words(passed: str) -> str:
+    """A pass for people: ``forward + backward``."""
+    return passed.replace("forward_backward", "forward + backward").replace("_", " ")
 
 
 @dataclass(frozen=True)
@@ -66,13 +74,15 @@ class LayerFacts:
     naive_loss: float | None = None
     target_loss: float | None = None
     options: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+    has_samples: bool = False
 
 
 @dataclass(frozen=True)
 class StrategyFacts:
     """A strategy as described by the worker that imported it.
 
-    ``error`` is set where the import failed, ``missing`` where that was for want of a package.
+    ``digest`` is of its file, and of that of the strategy of which it is a variant. ``error`` is set where the import
+    failed, ``missing`` where that was for want of a package.
     """
 
     layer: str
@@ -89,6 +99,7 @@ class StrategyFacts:
     color: str | None = None
     marker: str | None = None
     dash: str | None = None
+    variant_of: str = ""
     error: str | None = None
     missing: str | None = None
 
@@ -208,24 +219,6 @@ class SecondLook:
 
 
 @dataclass(frozen=True)
-class Roof:
-    """A rate that nothing on this machine was seen to exceed, measured in the same run.
-
-    Attributes:
-        what: ``copy`` (bytes read and written a second, ``footprint`` bytes in all) or ``product`` (of square
-            matrices: floating-point operations a second).
-        per_second: the rate.
-    """
-
-    device: str
-    threads: int
-    what: Literal["copy", "product"]
-    dtype: str
-    footprint: int
-    per_second: float
-
-
-@dataclass(frozen=True)
 class Work:
     """What no implementation of a pass of a group can do without."""
 
@@ -233,20 +226,6 @@ class Work:
     passed: str
     flops: int
     bytes: int
-
-
-@dataclass(frozen=True)
-class Proof:
-    """Something that the meter proves of itself on this machine: a figure, and what it must lie between."""
-
-    proof: str
-    what: str
-    figure: float | None
-    low: float | None
-    high: float | None
-    unit: str
-    result: Literal["held", "failed", "not_run", "shown"]
-    detail: str = ""
 
 
 @dataclass(frozen=True)
@@ -317,6 +296,7 @@ KINDS: dict[type, str] = {
     Memory: "memory",
     FirstCall: "first_call",
     Compiled: "kernel",
+    Candidate: "candidate",
     CaseStatus: "status",
     CellEnd: "cell",
 }

@@ -13,13 +13,14 @@ from harness.analyse.choose import Answer
 from harness.analyse.contending import Question, in_bytes
 from harness.analyse.pairs import Comparison
 from harness.records.dims import options_text, sizes_of
+from harness.records.schema import pass_words
 from harness.report.numbers import cost_ratio, in_time
 
 
 def where(question: Question) -> str:
     """The case in words."""
     threads = f", {question.threads} thread{'s' if question.threads > 1 else ''}" if question.device == "cpu" else ""
-    passed = question.passed.replace("_", " + ")
+    passed = pass_words(question.passed)
     return f"{question.layer} at {question.dims}, {question.dtype}, {question.device}{threads}, {passed}"
 
 

@@ -14,6 +14,7 @@ from matplotlib.patches import Rectangle
 from harness.analyse import frames
 from harness.analyse.launches import GROUP
 from harness.analyse.pairs import FIRST_CALL_DOUBT
+from harness.records.schema import pass_words
 from harness.report.drawing import GREY, Figure, Styles, count, group_title, head, legend, plain_ticks, threads
 
 SERIES = ["device", "threads", "dtype", "pass"]
@@ -48,7 +49,7 @@ def decisions(winners: pd.DataFrame, styles: Styles, title: str) -> Figure:
 
 
 def _line_name(row: SimpleNamespace) -> str:
-    return f"{row.dtype} · {row.device}{threads(row)}\n{row.passed.replace('_', ' + ')}"
+    return f"{row.dtype} · {row.device}{threads(row)}\n{pass_words(row.passed)}"
 
 
 def _cell(axes: Axes, x: int, y: int, row: SimpleNamespace, styles: Styles) -> None:
@@ -108,7 +109,7 @@ def break_evens(timing: pd.DataFrame, first: pd.DataFrame, styles: Styles, title
             look = {"color": style["color"], "linestyle": style["dash"], "marker": style["marker"], "markersize": 3.5}
             axes.plot(calls, start + (calls - 1) * row.latency, label=row.strategy, markevery=10, linewidth=1.1, **look)
         row = next(frames.rows_of(rows))
-        axes.set_title(f"{group_title(row)}\n{row.passed.replace('_', ' + ')}", loc="left", fontsize=7)
+        axes.set_title(f"{group_title(row)}\n{pass_words(row.passed)}", loc="left", fontsize=7)
         axes.set_xlabel("calls")
         axes.set_xscale("log")
         axes.set_yscale("log")

@@ -55,12 +55,22 @@ class Figure(_Figure):
 
 
 def complete(stated: dict[str, dict[str, str | None]]) -> Styles:
-    """Styles for all strategies: what they state, and spare ones, in the order of names, for those that state none."""
+    """Styles for all strategies, in the order of names where they state none.
+
+    A variant has the colour of what it varies, with another marker and dash for each; others get spare styles.
+    """
+    bases = {name for name, style in stated.items() if not style.get("variant_of")}
     plain = sorted(name for name, style in stated.items() if not style["color"])
-    spare = {
-        name: {"color": SPARE[i % 4], "marker": MARKERS[i % 4], "dash": DASHES[i % 4]} for i, name in enumerate(plain)
-    }
-    return {name: spare.get(name, style) for name, style in stated.items()}
+    varied = {name: base for name in plain if (base := stated[name].get("variant_of")) in bases}
+    found: Styles = {name: dict(style) for name, style in stated.items() if style["color"]}
+    for i, name in enumerate(name for name in plain if name not in varied):
+        found[name] = {"color": SPARE[i % 4], "marker": MARKERS[i % 4], "dash": DASHES[i % 4]}
+    for name, base in varied.items():
+        like, i = found[str(base)], [n for n in varied if varied[n] == base].index(name)
+        markers = [marker for marker in MARKERS if marker != like["marker"]]
+        dashes = [dash for dash in DASHES if dash != like["dash"]]
+        found[name] = {"color": like["color"], "marker": markers[i % 3], "dash": dashes[i % 3]}
+    return {name: found[name] for name in stated}
 
 
 def machine(run: Run) -> str:

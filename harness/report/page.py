@@ -22,6 +22,7 @@ from harness.analyse.choose import Answer, QuestionError, choose
 from harness.analyse.contending import Evidence, Question
 from harness.analyse.noise import noise
 from harness.analyse.winners import use_when, winners
+from harness.records.schema import LOOPED, pass_words
 from harness.records.store import Run
 from harness.report import answer as words
 from harness.report import decision_tables, meter, tables
@@ -117,9 +118,9 @@ def _advice(have: Evidence, layer: str, picks: pd.DataFrame) -> Advice:
     facts: dict[str, Any] = next((r for r in have.run.of("layer") if r["layer"] == layer), {})
     passes = have.run.of("run")[0]["passes"]
     answers = []
-    for passed in dict.fromkeys(p for p in ("forward_backward", "step", *passes[-1:]) if p in passes):
+    for passed in dict.fromkeys(p for p in ("forward_backward", "step", *LOOPED, *passes[-1:]) if p in passes):
         try:
-            answers.append((passed.replace("_", " + "), choose(have, Question(layer, passed=passed))))
+            answers.append((pass_words(passed), choose(have, Question(layer, passed=passed))))
         except QuestionError:
             continue
     return Advice(layer, facts.get("title", ""), facts.get("formula", ""), use_when(picks), answers)

@@ -21,6 +21,7 @@ from harness.analyse.contending import Evidence
 from harness.analyse.launches import GROUP
 from harness.analyse.noise import in_order, noise
 from harness.analyse.winners import winners
+from harness.records.schema import pass_words
 from harness.records.store import Run
 from harness.report import decision_plots, sweep_plots
 from harness.report.drawing import (
@@ -114,11 +115,16 @@ def speed_ups(timing: pd.DataFrame, styles: Styles, title: str) -> Figure:
     for line, (_, group) in zip(panels, groups, strict=True):
         for axes, passed in zip(line, passes, strict=True):
             rows = group[group["pass"] == passed]
+            if rows.empty:  # the group does not have this pass
+                axes.set_visible(False)
+                continue
             _speed_up_panel(axes, rows, names, styles)
-            axes.set_title(passed.replace("_", " + "), loc="left")
-        line[0].set_title(f"{group_title(next(frames.rows_of(group)))}\n{passes[0].replace('_', ' + ')}", loc="left")
-    for axes in panels[-1]:
-        axes.set_xlabel("speed-up over the baseline (×)")
+            axes.set_title(pass_words(passed), loc="left")
+        line[0].set_title(f"{group_title(next(frames.rows_of(group)))}\n{pass_words(passes[0])}", loc="left")
+    for column in panels.T:
+        lowest = [axes for axes in column if axes.get_visible()][-1]
+        lowest.set_xlabel("speed-up over the baseline (×)")
+        lowest.tick_params(labelbottom=True)
     panels[0][0].set_xscale("log")
     panels[0][0].set_xlim(low, high)
     panels[0][0].set_yticks(range(len(names)), names)
@@ -178,6 +184,7 @@ def latencies(timing: pd.DataFrame, styles: Styles, title: str) -> Figure:
     panels = figure.subplots(len(lines), len(passes), squeeze=False)
     for line, rows in zip(panels, lines, strict=True):
         for axes, passed in zip(line, passes, strict=True):
+            axes.set_visible(bool((rows["pass"] == passed).any()))
             for name, own in rows[rows["pass"] == passed].groupby("strategy", sort=False):
                 _latency_line(axes, own[own["status"] == "ok"], styles[str(name)], str(name))
             axes.set_xscale("log")
@@ -185,10 +192,10 @@ def latencies(timing: pd.DataFrame, styles: Styles, title: str) -> Figure:
             low, high = axes.get_ylim()
             axes.set_ylim(min(low, high / 3), max(high, low * 3))
             plain_ticks(axes.yaxis)
-            axes.set_title(f"{passed.replace('_', ' + ')}", loc="left")
+            axes.set_title(pass_words(passed), loc="left")
             axes.set_xlabel(f"size ({size_name(rows)})")
         name = series_title(next(frames.rows_of(rows)))
-        line[0].set_title(f"{name}\n{passes[0].replace('_', ' + ')}", loc="left")
+        line[0].set_title(f"{name}\n{pass_words(passes[0])}", loc="left")
         line[0].set_ylabel("time for one call (µs)")
     handles, labels = legend(panels.flat)
     figure.legend(handles, labels, loc="outside right upper")

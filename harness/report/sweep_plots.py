@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from harness.analyse import frames
 from harness.analyse.costs import OF_PASS
 from harness.analyse.launches import GROUP
+from harness.records.schema import pass_words
 from harness.report.drawing import (
     GREY,
     Figure,
@@ -40,12 +41,13 @@ def ratios(timing: pd.DataFrame, styles: Styles, title: str) -> Figure | None:
     panels = figure.subplots(len(swept), len(passes), squeeze=False, sharey="row", sharex="row")
     for line, rows in zip(panels, swept, strict=True):
         for axes, passed in zip(line, passes, strict=True):
+            axes.set_visible(bool((rows["pass"] == passed).any()))
             _ratio_panel(axes, rows[rows["pass"] == passed], styles)
-            axes.set_title(passed.replace("_", " + "), loc="left")
+            axes.set_title(pass_words(passed), loc="left")
             axes.set_xlabel(f"size ({size_name(rows)})")
         plain_ticks(line[0].yaxis)
         name = series_title(next(frames.rows_of(rows)))
-        line[0].set_title(f"{name}\n{passes[0].replace('_', ' + ')}", loc="left")
+        line[0].set_title(f"{name}\n{pass_words(passes[0])}", loc="left")
         line[0].set_ylabel("speed-up (×)")
     handles, labels = legend(panels.flat)
     figure.legend(handles, labels, loc="outside lower left", ncols=6)
@@ -95,7 +97,7 @@ def bytes_by_size(memory: pd.DataFrame, styles: Styles, title: str) -> Figure | 
             else:
                 axes.set_yscale("symlog", linthresh=1)
                 axes.set_ylim(bottom=0)
-            axes.set_title(passed.replace("_", " + "), loc="left")
+            axes.set_title(pass_words(passed), loc="left")
             axes.set_xlabel(f"size ({size_name(rows)})")
         line[0].set_title(f"{series_title(next(frames.rows_of(rows)))}\nforward", loc="left")
         line[0].set_ylabel("KiB")
@@ -123,7 +125,8 @@ def noises(noise: pd.DataFrame, samples: pd.DataFrame, title: str) -> Figure | N
         left.plot(row.ratio, y, "o", color="black", markersize=3)
     left.axvline(1.0, color=GREY, linewidth=0.8)
     names = [
-        f"{r.dims.replace(',', ' ')} {r.dtype}{threads(r)} {r.passed.replace('_', '+')}" for r in frames.rows_of(noise)
+        f"{r.dims.replace(',', ' ')} {r.dtype}{threads(r)} {pass_words(r.passed).replace(' + ', '+')}"
+        for r in frames.rows_of(noise)
     ]
     left.set_yticks(range(len(names)), names, fontsize=5.5)
     left.set_ylim(len(names) - 0.5, -0.5)
@@ -146,7 +149,7 @@ def _samples(axes: Axes, rows: pd.DataFrame) -> None:
     axes.axhline(1.0, color=GREY, linewidth=0.6)
     row = next(frames.rows_of(rows))
     axes.set_title(
-        f"the baseline's samples in order, by launch\n{group_title(row)}\n{row.passed.replace('_', ' + ')}",
+        f"the baseline's samples in order, by launch\n{group_title(row)}\n{pass_words(row.passed)}",
         loc="left", fontsize=7,
     )  # fmt: skip
     axes.set_xticks([])

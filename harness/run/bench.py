@@ -157,7 +157,7 @@ class _Run:
         return frozenset(self.failed)
 
     def _announce(self, gate_minutes: float, minutes: float) -> None:
-        plan, p = self.plan, self.plan.profile
+        plan = self.plan
         gates = len(plan.gates)
         devices = len(plan.devices)
         text = f"plan: gate for {gates} strategies, about {gate_minutes:.0f} min"
@@ -165,14 +165,17 @@ class _Run:
         if self.settings.measure:
             self.reporter.say(f"records: {self.folder / FILE}")
             text += (
-                f"; then {len(plan.groups)} groups × {len(p.passes)} passes × {plan.launches} launches,"
-                f" about {minutes:.0f} min"
+                f"; then {sum(map(len, plan.passes.values()))} passes of {len(plan.groups)} groups"
+                f" × {plan.launches} launches, about {minutes:.0f} min"
             )
             jobs = [*plan.memory_jobs(frozenset()), *plan.first_call_jobs(frozenset())]
             jobs += plan.roof_jobs() + plan.launch_jobs(1, plan.groups, frozenset()) * plan.launches
             cells += sum(len(job.cells) for job in jobs)
         self.reporter.estimate(60 * (gate_minutes + minutes), cells)
         self.reporter.say(text)
+        if plan.left_out:
+            names = ", ".join(plan.left_out)
+            self.reporter.say(f"variants left out: {names}; take them with --strategy NAME or --profile full")
 
     def _launch(self, seconds: float) -> None:
         """All launches. Where they would take longer than they may, the least telling groups are left out after the

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from harness.layers.discover import Loaded
-from harness.layers.spec import Layer, Strategy
+from harness.layers.spec import Layer
 from harness.records.dims import dims_text
 from harness.records.environment import collect
 from harness.records.schema import CaseStatus, LayerFacts, StrategyFacts
@@ -31,7 +31,7 @@ def describe(process: Process, cell: Cell) -> Iterator[Any]:
         if strategy is None:
             yield _layer_facts(layer, loaded)
         else:
-            yield _strategy_facts(layer, strategy, loaded)
+            yield _strategy_facts(process, layer, strategy, loaded)
 
 
 def _layer_facts(name: str, loaded: Loaded) -> LayerFacts | CaseStatus:
@@ -44,8 +44,9 @@ def _layer_facts(name: str, loaded: Loaded) -> LayerFacts | CaseStatus:
     }
     task = layer.task
     facts = LayerFacts(
-        name, _digest(loaded), layer.title or name, layer.formula, layer.reference, sizes, options=dict(layer.options)
-    )
+        name, _digest(loaded), layer.title or name, layer.formula, layer.reference, sizes,
+        options=dict(layer.options), has_samples=layer.has_samples,
+    )  # fmt: skip
     if task is None:
         return facts
     return replace(
@@ -67,15 +68,22 @@ def _digest(loaded: Loaded) -> str:
     return sha.hexdigest()
 
 
-def _strategy_facts(layer: str, name: str, loaded: Loaded) -> StrategyFacts:
+def _strategy_facts(process: Process, layer: str, name: str, loaded: Loaded) -> StrategyFacts:
     entry = loaded.entry
-    digest = hashlib.sha256(entry.path.read_bytes()).hexdigest()
+    text = entry.path.read_bytes()
     path = f"{entry.path.parent.name}/{entry.path.name}"
-    if loaded.error is not None:
-        return StrategyFacts(layer, name, entry.summary, path, digest, error=loaded.error, missing=loaded.missing)
-    s: Strategy = loaded.value
+    error, s = loaded.error, loaded.value
+    if error is None and s.variant_of:
+        varied = process.entries.get((layer, s.variant_of))
+        if varied is None or s.variant_of == name:
+            error = f"{entry.path.name}: variant_of {s.variant_of!r} is no other strategy of {layer}"
+        else:
+            text += varied.path.read_bytes()
+    digest = hashlib.sha256(text).hexdigest()
+    if error is not None:
+        return StrategyFacts(layer, name, entry.summary, path, digest, error=error, missing=loaded.missing)
     style = asdict(s.style) if s.style else {}
     return StrategyFacts(
         layer, name, entry.summary, path, digest, s.gradients, s.devices, s.dtypes, s.needs, s.simplicity,
-        tuple(k.function.__name__ for k in s.kernels), **style,
+        tuple(k.function.__name__ for k in s.kernels), variant_of=s.variant_of, **style,
     )  # fmt: skip

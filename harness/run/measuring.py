@@ -21,13 +21,15 @@ from harness.measure.passes import Ready, ready
 from harness.measure.roofs import roofs
 from harness.measure.sampler import Arm, Series, sample, warm_up
 from harness.records.dims import dims_of
-from harness.records.schema import CaseStatus, FirstCall, Group, Memory, Rounds, Samples, Work
+from harness.records.schema import LOOPED, CaseStatus, FirstCall, Group, Memory, Rounds, Samples, Work
 from harness.run.jobs import Cell, note_bytes
 from harness.run.process import Process, forget_compiled, leave_if_the_device_is_lost
 from harness.verify.asking import status_of
 from harness.verify.oracle import DRAWS, RETRY_BELOW, Pool
 
 DIGEST_ELEMENTS = 2**20
+WHOLE = "forward_backward"
+"""The pass whose answers speak for all passes but the looped ones, which are judged by their own."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Bench:
         process.about_to(str(group), "", "drawing the values")
         torch.set_num_threads(group.threads)
         forget_compiled()
-        self._truths: dict[int, Truth] = {}
+        self._truths: dict[tuple[str, int], Truth] = {}
         self.layer = process.layer(group.layer)
         self.dims = dims_of(group.dims)
         self.values: Values = draw(self.layer, self.dims, getattr(torch, group.dtype), group.device, process.job.seed)
@@ -67,43 +69,46 @@ class Bench:
     def digest(self, made: Ready) -> str:
         """Of output and gradients, bit for bit; of large ones, of evenly spaced elements."""
         sha = hashlib.sha256()
-        for tensor in _answers(made):
+        for tensor in _answers(made, WHOLE):
             flat = tensor.flatten()
             some = flat[:: max(1, flat.numel() // DIGEST_ELEMENTS)].contiguous().cpu()
             sha.update(some.view(torch.uint8).numpy().tobytes())
         return sha.hexdigest()[:16]
 
-    def truth(self, number: int) -> Truth:
+    def truth(self, passed: str, number: int) -> Truth:
         """Other values, with what the reference and the oracle answer to them; kept for the next strategy."""
-        if number not in self._truths:
+        if (passed, number) not in self._truths:
             dtype: torch.dtype = getattr(torch, self.group.dtype)
             values = draw(self.layer, self.dims, dtype, self.group.device, self.process.job.seed + number)
             reference = self.process.strategy(self.group.layer, self.layer.reference)
             peers, oracle = (
-                _answers(ready(self.layer, reference, self.dims, v)) for v in (values, values.to(torch.float64))
+                _answers(ready(self.layer, reference, self.dims, v), passed) for v in (values, values.to(torch.float64))
             )
-            self._truths[number] = Truth(values, peers, oracle)
-        return self._truths[number]
+            self._truths[passed, number] = Truth(values, peers, oracle)
+        return self._truths[passed, number]
 
-    def judge(self, made: Ready) -> str:
-        """What is wrong with the answers now that they have been timed, where anything is.
+    def judge(self, made: Ready, passed: str) -> str:
+        """What is wrong with a pass's answers now that they have been timed, where anything is.
 
         Other values are written over the very tensors that were timed, and the gate's rule for the norm is put to the
         answers: a strategy that is right when it is checked and quick when it is timed is found here.
         """
-        names = ["output", *(f"gradient of {n}" for n, o in self.layer.operands.items() if o.differentiable)]
+        operands = self.layer.operands if passed == WHOLE else self.layer.parameters
+        names = ["output"] if passed == WHOLE else []
+        names += [f"gradient of {n}" for n, o in operands.items() if o.differentiable]
         pools = {name: Pool(getattr(torch, self.group.dtype)) for name in names}
         for number in range(1, DRAWS + 1):
-            truth = self.truth(number)
+            truth = self.truth(passed, number)
             made.refill(truth.values)
-            for pool, *each in zip(pools.values(), _answers(made), truth.peers, truth.oracle, strict=True):
+            for pool, *each in zip(pools.values(), _answers(made, passed), truth.peers, truth.oracle, strict=True):
                 pool.add(*each)
             name, ratio = max(((n, pool.norm_ratio()) for n, pool in pools.items()), key=lambda found: found[1])
             if ratio <= 1:
                 return ""
             if ratio >= RETRY_BELOW:
                 break
-        return f"wrong where it was timed: {name} is {ratio:.3g} × as far from the truth as allowed"
+        where = "" if passed == WHOLE else f" in {passed}"
+        return f"wrong where it was timed: {name}{where} is {ratio:.3g} × as far from the truth as allowed"
 
     def synchronize(self) -> None:
         """Wait for the device."""
@@ -118,10 +123,12 @@ class Bench:
         return CaseStatus(g.layer, strategy, status, reason, stage, g.dims, g.dtype, g.device, g.threads, passed)
 
 
-def _answers(made: Ready) -> list[torch.Tensor]:
-    call = made.calls["forward_backward"]
-    output, gradients = call.run(call.prepare())
-    return [output.detach(), *(g.detach() for g in gradients)]
+def _answers(made: Ready, passed: str) -> list[torch.Tensor]:
+    """Output and gradients, or of a looped pass the gradients of the parameters, stacked."""
+    call = made.calls[passed]
+    found = call.run(call.prepare())
+    tensors = [found[0], *found[1]] if passed == WHOLE else found
+    return [t.detach() for t in tensors]
 
 
 @dataclass(frozen=True)
@@ -153,6 +160,7 @@ def time_group(process: Process, cells: Sequence[Cell]) -> None:
         else:
             extra.append(FirstCall(group, strategy, launch, cold=False, seconds=seconds))
 
+    timed: dict[str, list[str]] = {WHOLE: list(warm)}
     notes = {s: note_bytes(str(group), s, f"launch {launch}") for s in warm}
     gc.unfreeze()
     gc.collect()
@@ -176,11 +184,13 @@ def time_group(process: Process, cells: Sequence[Cell]) -> None:
                     del able[current[0]]
                 else:
                     extra += [_samples(group, one, cell.passed, launch, warm, regime) for one in series]
+                    if cell.passed in LOOPED:
+                        timed.setdefault(cell.passed, list(able))
                     readings = {n: [r[n] for r in rounds.readings] for n in rounds.readings[0]}
                     extra.append(Rounds(group, cell.passed, launch, regime, rounds.redone, readings))
                     break
         if cell is cells[-1]:
-            extra += _judged(bench, warm)
+            extra += [status for passed, names in timed.items() for status in _judged(bench, warm, passed, names)]
         process.close(cell, extra, time.perf_counter() - started)
         extra = []
 
@@ -195,24 +205,25 @@ def _samples(group: Group, one: Series, passed: str, launch: int, warm: dict[str
     )  # fmt: skip
 
 
-def _judged(bench: Bench, warm: dict[str, _Warm]) -> Iterator[CaseStatus]:
-    g = bench.group
-    if warm:
+def _judged(bench: Bench, warm: dict[str, _Warm], passed: str, names: Sequence[str]) -> Iterator[CaseStatus]:
+    """Statuses of those whose answers are wrong; of all their passes, or of a looped one alone."""
+    g, alone = bench.group, "" if passed == WHOLE else passed
+    if names:
         bench.process.about_to(str(g), "", "the reference's answers")
         try:
-            bench.truth(1)
+            bench.truth(passed, 1)
         except Exception as error:  # noqa: BLE001 - the reference may not fit in float64: nobody's fault, but said
-            yield bench.failed("", "judge", error)
+            yield bench.failed("", "judge", error, alone)
             return
-    for strategy, each in warm.items():
+    for strategy in names:
         bench.process.about_to(str(g), strategy, "its answers after the timing")
         try:
-            wrong = bench.judge(each.made)
+            wrong = bench.judge(warm[strategy].made, passed)
         except Exception as error:  # noqa: BLE001 - see above
-            yield bench.failed(strategy, "time", error)
+            yield bench.failed(strategy, "time", error, alone)
         else:
             if wrong:
-                yield CaseStatus(g.layer, strategy, "wrong", wrong, "time", g.dims, g.dtype, g.device, g.threads)
+                yield CaseStatus(g.layer, strategy, "wrong", wrong, "time", g.dims, g.dtype, g.device, g.threads, alone)
 
 
 def _noting(process: Process, notes: dict[str, bytes], current: list[str]) -> Callable[[Arm], None]:

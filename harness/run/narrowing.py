@@ -1,4 +1,4 @@
-"""Less than a profile, or other sizes: only some passes and sizes of it."""
+"""Less than a profile, or other sizes: only some passes and sizes of it, and strategies without their variants."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 
 from harness.records.dims import dims_of, dims_text, sizes_of
-from harness.records.schema import PASSES, LayerFacts
-from harness.run.wanted import Profile, UsageError, Wanted
+from harness.records.schema import PASSES, LayerFacts, StrategyFacts
+from harness.run.wanted import PROFILES, Profile, UsageError, Wanted
 
 
 def with_passes(profile: Profile, wanted: Wanted) -> Profile:
@@ -57,3 +57,21 @@ def dim_names(layer: LayerFacts) -> tuple[str, ...]:
     """Names of a layer's dims, in its order."""
     sizes = next((s for profiles in layer.sizes.values() for s in profiles.values() if s), [])
     return tuple(dims_of(sizes[0])) if sizes else ()
+
+
+def without_variants(wanted: Wanted, strategies: Sequence[StrategyFacts]) -> tuple[Wanted, tuple[str, ...]]:
+    """Who names no strategy wants all of them; less the variants where the profile has them on none of the devices.
+
+    Returns:
+        The wanted with strategies by name, and the names of the variants left out that would run on one of the devices.
+    """
+    mine = [s for s in strategies if s.layer in wanted.layers]
+    ways = tuple(dict.fromkeys(s.strategy for s in mine))
+    if wanted.strategies:
+        return wanted, ()
+    if not wanted.measure or {*wanted.devices} & {*PROFILES[wanted.profile].variants}:
+        return dataclasses.replace(wanted, strategies=ways), ()
+    kept = {s.strategy for s in mine if not s.variant_of}
+    able = {s.strategy for s in mine if {*s.devices} & {*wanted.devices}}
+    left_out = tuple(name for name in ways if name not in kept and name in able)
+    return dataclasses.replace(wanted, strategies=tuple(name for name in ways if name in kept)), left_out

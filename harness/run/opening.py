@@ -143,7 +143,7 @@ def write_header(
         "sources": [Path(s).name for s in planned.sources],
         "wanted": dataclasses.asdict(planned.wanted),
         "baselines": planned.baselines,
-        "groups": [dataclasses.asdict(g) for g in planned.groups] if measure else [],
+        "groups": [dataclasses.asdict(g) | {"passes": list(p)} for g, p in planned.passes.items()] if measure else [],
         "passes": list(planned.profile.passes),
         "launches": planned.launches,
         "devices": list(planned.wanted.devices),
@@ -157,6 +157,13 @@ def write_header(
     strategies = [f for f in described.strategies if f.layer in chosen]
     items = [header, described.environment, *layers, *strategies, *described.broken, *planned.statuses, CellEnd(0.0)]
     journal.write(items, HEADER, attempt)
+
+
+def header_without_groups(wanted: Wanted, device: str) -> Record:
+    """Of a run that compares no strategies."""
+    nothing = {"sources": [], "baselines": {}, "groups": [], "passes": [], "launches": 0, "devices": [device]}
+    started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return {"kind": "run", "schema": SCHEMA, "started": started, "wanted": dataclasses.asdict(wanted), **nothing}
 
 
 def earlier_run(folder: Path) -> Run | None:

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Hashable, Sequence, Set
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from harness.records.dims import dims_of
 from harness.records.schema import (
     CHECKS,
     DEVICES,
@@ -24,8 +23,9 @@ from harness.records.schema import (
     StrategyFacts,
 )
 from harness.run import estimates
+from harness.run.groups import groups_of
 from harness.run.jobs import Cell, Job, Kind
-from harness.run.narrowing import dim_names, with_dims, with_passes
+from harness.run.narrowing import with_dims, with_passes, without_variants
 from harness.run.wanted import PROFILES, Machine, Profile, UsageError, Wanted
 
 Failures = frozenset[tuple[str, str]]
@@ -42,22 +42,29 @@ class Plan:
     """What will be done.
 
     Attributes:
-        groups: to be measured, the most telling first.
+        passes: by group that is to be measured, the most telling first.
         strategies: by group, those that can be timed in it.
         gates: one cell for each strategy and device.
         statuses: what cannot be done and why.
         baselines: of each layer.
+        left_out: names of variants that run on a device in use and were not asked for.
     """
 
     wanted: Wanted
     profile: Profile
     sources: tuple[str, ...]
-    groups: tuple[Group, ...]
+    passes: Mapping[Group, tuple[str, ...]]
     strategies: dict[Group, tuple[str, ...]]
     gates: tuple[Cell, ...]
     statuses: tuple[CaseStatus, ...]
     baselines: dict[str, str]
     facts: dict[tuple[str, str], StrategyFacts] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """To be measured."""
+        return tuple(self.passes)
 
     @property
     def launches(self) -> int:
@@ -111,7 +118,7 @@ class Plan:
         ]
 
     def launch_jobs(
-        self, launch: int, groups: Sequence[Group], failed: Failures, only: Set[tuple[Group, str]] | None = None
+        self, launch: int, groups: Iterable[Group], failed: Failures, only: Set[tuple[Group, str]] | None = None
     ) -> list[Job]:
         """One launch of all groups, or only of some groups' passes: one process for each device and threads."""
         wanted = [(g, p) for g in groups for p in self.passes_of(g) if only is None or (g, p) in only]
@@ -134,7 +141,7 @@ class Plan:
     def passes_of(self, group: Group) -> tuple[str, ...]:
         """Passes that are timed in a group."""
         # A CUDA backward is derived from the other two when the records are analysed.
-        return tuple(p for p in self.profile.passes if not (group.device == "cuda" and p == "backward"))
+        return tuple(p for p in self.passes[group] if not (group.device == "cuda" and p == "backward"))
 
     def _cell(self, kind: Kind, group: Group, failed: Failures, passed: str = "", launch: int = 0) -> Cell:
         scopes = (gate_scope(group.layer, group.device), str(group), f"{group} {passed}")
@@ -153,7 +160,7 @@ class Plan:
 T = TypeVar("T")
 
 
-def _by(things: Sequence[T], key: Callable[[T], Hashable]) -> list[list[T]]:
+def _by(things: Iterable[T], key: Callable[[T], Hashable]) -> list[list[T]]:
     found: dict[Hashable, list[T]] = {}
     for thing in things:
         found.setdefault(key(thing), []).append(thing)
@@ -172,10 +179,10 @@ def make_plan(
     Raises:
         UsageError: an unknown layer, strategy, device or dtype, no CUDA where it is asked for, or no size for it.
     """
-    wanted = _checked(wanted, layers, strategies, machine)
+    wanted, left_out = without_variants(_checked(wanted, layers, machine, strategies), strategies)
     profile = with_passes(PROFILES[wanted.profile], wanted)
     chosen = [layer for layer in layers if layer.layer in wanted.layers]
-    groups = _groups(wanted, profile, chosen, machine)
+    groups = groups_of(wanted, profile, chosen, machine)
     baselines = {layer.layer: wanted.baseline or layer.reference for layer in chosen}
     by_layer = {
         layer.layer: [
@@ -210,13 +217,13 @@ def make_plan(
                 statuses.append(_status(facts, reason[0], reason[1], group.device, group))
         able[group] = tuple(timed)
     return Plan(
-        wanted, profile, sources, tuple(groups), able, tuple(gates), tuple(statuses), baselines,
-        {(s.layer, s.strategy): s for s in strategies},
+        wanted, profile, sources, groups, able, tuple(gates), tuple(statuses), baselines,
+        {(s.layer, s.strategy): s for s in strategies}, left_out,
     )  # fmt: skip
 
 
 def _checked(
-    wanted: Wanted, layers: Sequence[LayerFacts], strategies: Sequence[StrategyFacts], machine: Machine
+    wanted: Wanted, layers: Sequence[LayerFacts], machine: Machine, strategies: Sequence[StrategyFacts]
 ) -> Wanted:
     def valid(what: str, asked: tuple[str, ...], known: Sequence[str]) -> None:
         for name in asked:
@@ -254,33 +261,8 @@ def _checked(
     return dataclasses.replace(
         wanted,
         layers=chosen,
-        strategies=wanted.strategies or tuple(ways),
         devices=wanted.devices or (("cuda",) if machine.cuda else ("cpu",)),
     )
-
-
-def _groups(wanted: Wanted, profile: Profile, layers: Sequence[LayerFacts], machine: Machine) -> list[Group]:
-    """The most telling first: first size of each layer, other sizes, other dtypes, other numbers of threads."""
-    ranked: list[tuple[int, Group]] = []
-    for device in wanted.devices:
-        for layer in layers:
-            own = [d for d in wanted.dims if tuple(dims_of(d)) == dim_names(layer)]
-            sizes = own or layer.sizes.get(device, {}).get(wanted.profile, [])
-            if not sizes:
-                raise UsageError(
-                    f"layer {layer.layer} states no {wanted.profile} sizes for {device}: add them to `sizes`"
-                )
-            threads = wanted.threads or (1,)
-            for number, dims in enumerate(sizes):
-                first = number == 0
-                dtypes = wanted.dtypes or profile.dtypes + (profile.more_dtypes if first else ())
-                for dtype in dtypes:
-                    many = device == "cpu" and not wanted.threads and first and profile.every_core
-                    every = (machine.physical_cores,) if many and dtype == dtypes[0] else ()
-                    for n in dict.fromkeys(threads[:1] if device == "cuda" else (*threads, *every)):
-                        rank = 10 * (n != threads[0]) + 5 * (dtype != dtypes[0]) + (not first)
-                        ranked.append((rank, Group(layer.layer, dims, dtype, device, n)))
-    return [group for _, group in sorted(ranked, key=lambda pair: pair[0])]
 
 
 def _cannot_check(facts: StrategyFacts, machine: Machine, device: str) -> tuple[Status, str] | None:
@@ -307,7 +289,7 @@ def _status(facts: StrategyFacts, status: Status, reason: str, device: str, grou
     return CaseStatus(facts.layer, facts.strategy, status, reason, "plan", device=device, **where)  # type: ignore[arg-type]
 
 
-def _gate(wanted: Wanted, facts: StrategyFacts, device: str, groups: Sequence[Group]) -> Cell:
+def _gate(wanted: Wanted, facts: StrategyFacts, device: str, groups: Iterable[Group]) -> Cell:
     """A strategy's gate; sizes to be measured are checked too where it will be timed."""
     runs = device in facts.devices
     sizes = tuple(g for g in groups if runs and wanted.measure and g.layer == facts.layer and g.device == device)

@@ -30,7 +30,7 @@ from harness.measure.clock import Clock, CpuClock
 from harness.measure.conditions import CpuConditions
 from harness.measure.passes import Call, Ready, ready
 from harness.measure.sampler import SAMPLE_SECONDS, Arm, Rounds, Series, sample, take, warm_up
-from harness.records.schema import Proof
+from harness.records.meter import Proof
 from harness.run.jobs import Cell
 from harness.run.process import Process
 from harness.run.selftest import LAUNCH

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
@@ -12,7 +10,8 @@ from typing import Literal
 import numpy as np
 
 from harness.analyse import simulation
-from harness.records.schema import SCHEMA, CellEnd, Group, Proof
+from harness.records.meter import Proof
+from harness.records.schema import CellEnd, Group
 from harness.records.store import Journal, Record, Run, read
 from harness.run import opening
 from harness.run.conductor import Conductor
@@ -57,14 +56,6 @@ def power(noise: simulation.Noise, how: str) -> Iterator[Proof]:
         yield Proof("power", f"{ratio - 1:+.0%} is found, {how}", share, least, None, "share", word)
 
 
-def _header(level: str) -> Record:
-    """That of a run without layers."""
-    wanted = dataclasses.asdict(Wanted(profile="selftest", scope=Scope(level), measure=False))
-    nothing = {"sources": [], "baselines": {}, "groups": [], "passes": [], "launches": 0, "devices": ["cpu"]}
-    started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    return {"kind": "run", "schema": SCHEMA, "started": started, "wanted": wanted, **nothing}
-
-
 def selftest(level: str, out: Path | None, label: Callable[[Record, str], Path]) -> Run:
     """Run the proofs of a level.
 
@@ -83,7 +74,10 @@ def selftest(level: str, out: Path | None, label: Callable[[Record, str], Path])
         folder = out or label(described.environment, "selftest")
         journal = Journal(folder)
         try:
-            journal.write([_header(level), described.environment, CellEnd(0.0)], opening.HEADER, 1)
+            wanted = Wanted(profile="selftest", scope=Scope(level), measure=False)
+            journal.write(
+                [opening.header_without_groups(wanted, "cpu"), described.environment, CellEnd(0.0)], opening.HEADER, 1
+            )
             job = proof_job(level)
             launches = LAUNCHES[level]
             reporter.estimate(SECONDS[level], len(job.cells) + launches)

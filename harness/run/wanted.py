@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from harness.records.schema import LOOPED, PASSES
 from harness.run.jobs import Scope
 
 
@@ -24,6 +25,7 @@ class Profile:
         seconds: for the samples of one pass of one group in one launch.
         more_launches: of a second look at what the first left inconclusive; 0 for no second look.
         minutes: for the whole run, the gate among it; groups that do not fit are left out, the least telling first.
+        variants: devices on which variants of strategies are measured without being asked for by name.
     """
 
     passes: tuple[str, ...]
@@ -35,6 +37,7 @@ class Profile:
     seconds: float = 1.0
     more_launches: int = 0
     minutes: float | None = None
+    variants: tuple[str, ...] = ()
 
     @property
     def looks(self) -> int:
@@ -45,12 +48,12 @@ class Profile:
 PROFILES = {
     "quick": Profile(("forward", "forward_backward"), 5, ("float32",), minutes=6),
     "default": Profile(
-        ("forward", "forward_backward", "step"), 8, ("float32",), ("bfloat16",), every_core=True, cold=True,
-        more_launches=4, minutes=20,
+        ("forward", "forward_backward", "step", *LOOPED), 8, ("float32",), ("bfloat16",), every_core=True, cold=True,
+        more_launches=4, minutes=20, variants=("cuda",),
     ),
     "full": Profile(
-        ("forward", "inference", "backward", "forward_backward", "step"), 8, ("float32", "bfloat16"), ("float64",),
-        every_core=True, cold=True, more_launches=8,
+        PASSES, 8, ("float32", "bfloat16"), ("float64",), every_core=True, cold=True, more_launches=8,
+        variants=("cpu", "cuda"),
     ),
 }  # fmt: skip
 

@@ -62,6 +62,7 @@ def work(job: Job, out: IO[str], note: Path) -> None:
     """Do the cells in order; the timing cells of a group together."""
     import torch
 
+    from harness.run.candidates import try_candidates
     from harness.run.compiling import compile_kernels
     from harness.run.controls import check_controls
     from harness.run.describe import describe
@@ -77,6 +78,7 @@ def work(job: Job, out: IO[str], note: Path) -> None:
         "roofs": measure_roofs,
         "proofs": prove,
         "compile": compile_kernels,
+        "tune": try_candidates,
         "memory": measure_memory,
         "first_call": first_call,
     }

@@ -28,7 +28,8 @@ from torch import Tensor
 
 from harness.layers.drawing import Values, rounded
 from harness.layers.gradients import build, loss_and_gradients
-from harness.layers.spec import Dims, Example, Layer, Operand, Strategy, Task
+from harness.layers.spec import Dims, Layer, Operand, Strategy
+from harness.layers.task import Example, Task
 from harness.records.schema import Training
 from harness.verify.judging import Question, Subject
 from harness.verify.oracle import DRAWS, RETRY_BELOW, Pool

@@ -20,59 +20,23 @@ import torch
 import triton
 from torch import Tensor
 
-from harness import Kernel, Strategy, Style
+from harness import Dims, Kernel, Strategy, Style, Tuning, launch_table, target_of
 
 from ._kernels import delta_kernel, forward_kernel, key_kernel, query_kernel
 
 Forward = tuple[Tensor, Tensor, Tensor]
-Launch = tuple[int, int, int, int]
-"""Queries and keys in a tile, warps, stages."""
-
-LAUNCHES: dict[tuple[str, int, int], tuple[Launch, Launch, Launch]] = {
-    # target, bytes, D ≤    forward           dk and dv         dq
-    ("sm_80", 2, 64): ((64, 64, 4, 2), (32, 64, 8, 2), (64, 32, 4, 2)),
-    ("sm_80", 2, 128): ((64, 32, 4, 2), (32, 64, 8, 2), (64, 32, 8, 2)),
-    ("sm_90", 2, 64): ((128, 64, 8, 3), (32, 128, 8, 2), (128, 32, 8, 2)),
-    ("sm_90", 2, 128): ((128, 64, 8, 2), (32, 64, 8, 2), (64, 32, 8, 2)),
-    ("sm_100", 2, 64): ((128, 64, 8, 3), (32, 128, 8, 2), (128, 32, 8, 2)),
-    ("sm_100", 2, 128): ((128, 64, 8, 2), (32, 64, 8, 2), (64, 64, 8, 2)),
-    ("gfx942", 2, 64): ((64, 64, 4, 1), (32, 64, 4, 1), (64, 32, 4, 1)),
-    ("gfx942", 2, 128): ((64, 32, 4, 1), (32, 64, 4, 1), (64, 32, 4, 1)),
-    ("any", 4, 64): ((32, 32, 4, 1), (32, 32, 8, 1), (32, 32, 8, 1)),
-    ("any", 4, 128): ((32, 32, 8, 1), (16, 16, 4, 1), (16, 16, 4, 1)),
-    ("any", 8, 64): ((16, 16, 4, 1), (16, 16, 4, 1), (16, 16, 4, 1)),
-    ("any", 8, 128): ((16, 16, 4, 1), (16, 16, 4, 1), (16, 16, 8, 1)),  # spills a few words; only checks are so wide
-    ("interpreter", 0, 128): ((64, 64, 4, 1), (64, 64, 4, 1), (64, 64, 4, 1)),
-}
-"""By device, bytes of an element and head size; found by what the compiler spills, not yet tuned by timing."""
-
-DELTA_ROWS, DELTA_WARPS = 64, 4
+FORWARD, DELTA, KEY, QUERY = (launch_table(__file__, f"{name}_kernel") for name in ("forward", "delta", "key", "query"))
 
 
-def _target(device: torch.device) -> str:
-    if device.type == "cpu":
-        return "interpreter"
-    if torch.version.hip:
-        return "gfx942"
-    major, _ = torch.cuda.get_device_capability(device)
-    return "sm_80" if major < 9 else "sm_90" if major == 9 else "sm_100"
-
-
-def _launch(x: Tensor, kernel: int) -> tuple[Launch, dict[str, Any]]:
-    """Launch of a kernel (0: forward, 1: dk and dv, 2: dq) on operands like x [..., D], and its arguments."""
+def _launch(table: Any, x: Tensor) -> dict[str, Any]:
+    """What a kernel is launched with on operands like x [..., D]."""
     D = x.shape[-1]
-    target, size = _target(x.device), x.element_size()
-    if target == "interpreter":
-        size = 0
-    elif size > 2:
-        target = "any"
-    head = 64 if (target, size, 64) in LAUNCHES and D <= 64 else 128
-    launch = LAUNCHES[target, size, head][kernel]
-    rows, columns, warps, stages = launch
-    return launch, {
-        "D": D, "BLOCK_D": max(16, triton.next_power_of_2(D)), "BLOCK_M": rows, "BLOCK_N": columns,
-        "WIDEN": size == 0 and x.dtype == torch.bfloat16, "num_warps": warps, "num_stages": stages,
-    }  # fmt: skip
+    return {"D": D, "BLOCK_D": max(16, triton.next_power_of_2(D)), **table.find(target_of(x.device), x.dtype, D)}
+
+
+def _widen(x: Tensor) -> bool:
+    """Whether the interpreter needs help: it multiplies bfloat16 wrongly."""
+    return x.device.type == "cpu" and x.dtype == torch.bfloat16
 
 
 @torch.library.custom_op(f"layerbench::{__name__.replace('.', '_')}_forward", mutates_args=())
@@ -86,10 +50,19 @@ def run_forward(q: Tensor, k: Tensor, v: Tensor, t: Tensor, amplitude: Tensor, r
     N, H, T, _ = q.shape
     y, rest, sums = _outputs_like(q)
     if q.numel():
-        (rows, *_), options = _launch(q, 0)
+        launch = _launch(FORWARD, q)
         operands = [x.contiguous() for x in (q, k, v, t, amplitude, rate)]
-        forward_kernel[(triton.cdiv(T, rows) * N * H,)](
-            *operands, y, rest, sums, T, H, N // amplitude.shape[0], REST=q.element_size() == 2, **options
+        forward_kernel[(triton.cdiv(T, launch["BLOCK_M"]) * N * H,)](
+            *operands,
+            y,
+            rest,
+            sums,
+            T,
+            H,
+            N // amplitude.shape[0],
+            REST=q.element_size() == 2,
+            WIDEN=_widen(q),
+            **launch,
         )
     return y, rest, sums
 
@@ -124,7 +97,7 @@ def run_backward(
     need_q: bool, need_k: bool, need_v: bool, need_amplitude: bool, need_rate: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """Gradients of q, k, v, amplitude and rate; [V, 0] for those that are not needed."""
-    N, H, T, D = q.shape
+    N, H, T, _ = q.shape
     needs = (need_q, need_k, need_v, need_amplitude, need_rate)
     dq, dk, dv, da, dr = _gradients_like(q, k, v, amplitude, rate, needs)
     if not q.numel():
@@ -133,24 +106,25 @@ def run_backward(
     y, rest, sums = (x.contiguous() for x in (y, rest, sums))
     delta = torch.empty_like(sums)
     if needs != (False, False, True, False, False):
-        delta_kernel[(triton.cdiv(N * H * T, DELTA_ROWS),)](
-            y, rest, g, delta, N * H * T, D=D, BLOCK_D=max(16, triton.next_power_of_2(D)), BLOCK_M=DELTA_ROWS,
-            REST=q.element_size() == 2, num_warps=DELTA_WARPS,
-        )  # fmt: skip
+        launch = _launch(DELTA, q)
+        delta_kernel[(triton.cdiv(N * H * T, launch["BLOCK_M"]),)](
+            y, rest, g, delta, N * H * T, REST=q.element_size() == 2, **launch
+        )
     sizes = (T, H, N // amplitude.shape[0])
     operands = (q, k, v, t, amplitude, rate, g, sums, delta)
     if need_k or need_v:
-        (_, columns, *_), options = _launch(q, 1)
-        key_kernel[(triton.cdiv(T, columns) * N * H,)](
-            *operands, dk, dv, *sizes, NEED_K=need_k, NEED_V=need_v, **options
+        launch = _launch(KEY, q)
+        key_kernel[(triton.cdiv(T, launch["BLOCK_N"]) * N * H,)](
+            *operands, dk, dv, *sizes, NEED_K=need_k, NEED_V=need_v, WIDEN=_widen(q), **launch
         )
     if need_q or need_amplitude or need_rate:
-        (rows, *_), options = _launch(q, 2)
-        tiles = triton.cdiv(T, rows)
+        launch = _launch(QUERY, q)
+        tiles = triton.cdiv(T, launch["BLOCK_M"])
         partials = sums.new_empty((N, H, tiles, 2))
         query_kernel[(tiles * N * H,)](
-            *operands, dq, partials, *sizes, NEED_Q=need_q, NEED_A=need_amplitude, NEED_R=need_rate, **options
-        )
+            *operands, dq, partials, *sizes, NEED_Q=need_q, NEED_A=need_amplitude, NEED_R=need_rate,
+            WIDEN=_widen(q), **launch,
+        )  # fmt: skip
         both = partials.sum(2).unflatten(0, (amplitude.shape[0], -1)).sum(1)  # [V, H, 2]
         da = both[..., 0].to(amplitude.dtype, copy=True) if need_amplitude else da
         dr = both[..., 1].to(rate.dtype, copy=True) if need_rate else dr
@@ -235,51 +209,70 @@ def forward(q: Tensor, k: Tensor, v: Tensor, t: Tensor, amplitude: Tensor, rate:
     return y.view(shape)
 
 
-def _signatures(dtype: str, D: int, launch: Launch, outputs: dict[str, str], *needs: str) -> dict[str, Any]:
+TYPES = {"bfloat16": "bf16", "float32": "fp32", "float64": "fp64"}
+SPILLS = ("float64", 128)
+"""A few words of the query kernel; only checks are so wide."""
+
+
+def _signature(dtype: str, D: int, launch: Any, outputs: dict[str, str], *needs: str) -> dict[str, Any]:
     """Of a kernel for the ahead-of-time gate: names that it does not take are left out there."""
-    operands = dict.fromkeys(("q", "k", "v", "amplitude", "rate", "y", "rest", "g"), f"*{dtype}")
-    sizes = dict.fromkeys(("T", "H", "share"), "i32")
-    blocks = {"D": D, "BLOCK_D": D, "BLOCK_M": launch[0], "BLOCK_N": launch[1], "WIDEN": False, "REST": dtype == "bf16"}
-    wide = "*fp64" if dtype == "fp64" else "*fp32"
+    t, wide = TYPES[dtype], "*fp64" if dtype == "float64" else "*fp32"
+    operands = dict.fromkeys(("q", "k", "v", "amplitude", "rate", "y", "rest", "g"), f"*{t}")
+    sizes = dict.fromkeys(("T", "H", "share", "rows"), "i32")
+    blocks = {"D": D, "BLOCK_D": D, "WIDEN": False, "REST": t == "bf16"}
+    blocks |= {name: value for name, value in launch.items() if name.isupper()}
     rest = dict.fromkeys(("t", "sums", "delta"), wide) | outputs | dict.fromkeys(needs, True)
-    return {f"{dtype} D={D}": {**operands, **sizes, **blocks, **rest}}
+    return {f"{t} D={D}": {**operands, **sizes, **blocks, **rest}}
 
 
 def _kernels() -> list[Kernel]:
-    found = [
-        Kernel(
-            delta_kernel,
-            passes=("backward",),
-            signatures={
-                f"{dtype} D={D}": {
-                    "y": f"*{dtype}", "rest": f"*{dtype}", "g": f"*{dtype}", "delta": wide, "rows": "i32",
-                    "D": D, "BLOCK_D": D, "BLOCK_M": DELTA_ROWS, "REST": dtype == "bf16",
-                }
-                for dtype, wide, D in (("bf16", "*fp32", 128), ("fp32", "*fp32", 128), ("fp64", "*fp64", 128))
-            },
-            options={"num_warps": DELTA_WARPS},
-        )
-    ]  # fmt: skip
-    for (target, size, D), launches in LAUNCHES.items():
-        if target == "interpreter" or (size, D) == (8, 128):
-            continue
-        dtype = {2: "bf16", 4: "fp32", 8: "fp64"}[size]
-        of, wide = f"*{dtype}", "*fp64" if size == 8 else "*fp32"
-        for function, passed, launch, outputs, needs in (
-            (forward_kernel, "forward", launches[0], {}, ()),
-            (key_kernel, "backward", launches[1], {"dk": of, "dv": of}, ("NEED_K", "NEED_V")),
-            (query_kernel, "backward", launches[2], {"dq": of, "partials": wide}, ("NEED_Q", "NEED_A", "NEED_R")),
-        ):
-            found.append(
-                Kernel(
-                    function,
-                    passes=(passed,),  # type: ignore[arg-type]
-                    signatures=_signatures(dtype, D, launch, outputs, *needs),
-                    options={"num_warps": launch[2], "num_stages": launch[3]},
-                    targets=() if target == "any" else (target,),
-                )
-            )
+    """Every row that is for some dtypes; and the kernel whose one row is for all."""
+    found = []
+    for function, passed, table, outputs, needs in (
+        (delta_kernel, "backward", DELTA, (), ()),
+        (forward_kernel, "forward", FORWARD, (), ()),
+        (key_kernel, "backward", KEY, ("dk", "dv"), ("NEED_K", "NEED_V")),
+        (query_kernel, "backward", QUERY, ("dq", "partials"), ("NEED_Q", "NEED_A", "NEED_R")),
+    ):
+        alone = len(table.rows) == 1
+        for row in table.rows:
+            for dtype in TYPES if alone else (d for d in row.dtypes if d in TYPES and row.target != "interpreter"):
+                D = row.up_to or 128
+                if (dtype, D) == SPILLS and not alone:
+                    continue
+                wide = "*fp64" if dtype == "float64" else "*fp32"
+                kinds = {name: wide if name == "partials" else f"*{TYPES[dtype]}" for name in outputs}
+                options = {name: value for name, value in row.config.items() if name.islower()}
+                signatures = _signature(dtype, D, row.config, kinds, *needs)
+                targets = () if row.target == "any" else (row.target,)
+                found.append(Kernel(function, (passed,), signatures, options, targets))  # type: ignore[arg-type]
     return found
+
+
+def _head(dims: Dims) -> int:
+    return dims["D"]
+
+
+def _query_candidates(D: int, dtype: str) -> list[dict[str, int]]:
+    """BLOCK_N divides BLOCK_M. Float32 products have no tensor cores, so every factor passes through registers."""
+    narrow = dtype in ("bfloat16", "float16")
+    tiles = ((64, 32), (64, 64), (128, 32), (128, 64)) if narrow else ((16, 16), (32, 32), (64, 32))
+    return [
+        {"BLOCK_M": long, "BLOCK_N": short, "num_warps": warps, "num_stages": stages}
+        for long, short in tiles
+        for warps in (4, 8)
+        for stages in ((1, 2, 3) if narrow else (1, 2))
+    ]
+
+
+def _key_candidates(D: int, dtype: str) -> list[dict[str, int]]:
+    """BLOCK_M divides BLOCK_N."""
+    found = _query_candidates(D, dtype)
+    return [{**launch, "BLOCK_M": launch["BLOCK_N"], "BLOCK_N": launch["BLOCK_M"]} for launch in found]
+
+
+def _delta_candidates(D: int, dtype: str) -> list[dict[str, int]]:
+    return [{"BLOCK_M": rows, "num_warps": warps} for rows in (16, 32, 64, 128) for warps in (2, 4, 8)]
 
 
 strategy = Strategy(
@@ -288,5 +281,11 @@ strategy = Strategy(
     needs=("triton",),
     simplicity=5,
     kernels=tuple(_kernels()),
+    tunings=(
+        Tuning(FORWARD, "forward", _head, _query_candidates),
+        Tuning(DELTA, "backward", _head, _delta_candidates),
+        Tuning(KEY, "backward", _head, _key_candidates),
+        Tuning(QUERY, "backward", _head, _query_candidates),
+    ),
     style=Style("#E69F00", "X", "-"),
 )

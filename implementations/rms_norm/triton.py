@@ -12,37 +12,20 @@ batch axis V of their own, into which ``vmap`` folds. A second derivative is not
 plain formula of the gradients.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from harness import Kernel, Strategy, Style
+from harness import Dims, Kernel, Strategy, Style, Tuning, launch_table, target_of
 from implementations.rms_norm import EPS
 
-
-class Tile(NamedTuple):
-    """What a program holds at a time, 8 or 16 elements a thread, and how it is launched."""
-
-    columns: int
-    rows: int
-    forward_warps: int
-    backward_warps: int
-    programs: int  # for each multiprocessor, backward
-
-
-TILES = (  # the narrowest that holds a row; in float64 a column counts as four
-    Tile(16, 64, 4, 4, 8), Tile(32, 32, 4, 4, 8), Tile(64, 16, 4, 4, 8), Tile(128, 8, 4, 4, 8), Tile(256, 4, 4, 4, 8),
-    Tile(512, 4, 4, 4, 4), Tile(1024, 2, 4, 4, 4), Tile(2048, 1, 4, 4, 4),
-    Tile(4096, 1, 8, 8, 2), Tile(8192, 1, 16, 32, 1),
-)  # fmt: skip
-LOOPED = Tile(4096, 2, 16, 16, 1)  # of longer rows
-INTERPRETED = (*TILES[:3], Tile(64, 8, 4, 4, 4))  # so that the small sizes of a gate take both ways
+FORWARD, BACKWARD = (launch_table(__file__, name) for name in ("forward_kernel", "backward_kernel"))
 PROCESSORS = 2  # of an interpreter
 ADDED = tl.constexpr(EPS)
-STAGES = 2  # rows in flight backward: the next is fetched while this one is worked on
 
 
 @triton.jit
@@ -139,20 +122,11 @@ def backward_kernel(
             tl.debug_barrier()  # the next rows' threads read what these rows' threads have written
 
 
-def _tile(D: int, wide: torch.dtype, interpreted: bool) -> tuple[Tile, bool]:
-    """How rows of D are worked on, and whether a tile holds them whole."""
-    words = (wide.itemsize // 4) ** 2
-    tiles = INTERPRETED[:-1] if interpreted else TILES
-    fitting = [t for t in tiles if words * D <= t.columns]
-    tile = fitting[0] if fitting else INTERPRETED[-1] if interpreted else LOOPED
-    return tile._replace(columns=tile.columns // words), bool(fitting)
-
-
-def _shares(tile: Tile, V: int, N: int, device: torch.device) -> int:
+def _shares(launch: Mapping[str, int], V: int, N: int, device: torch.device) -> int:
     """How many programs share the rows of one of V: as many as run at a time, each with a tile at least."""
     cuda = device.type == "cuda"
     processors = torch.cuda.get_device_properties(device).multi_processor_count if cuda else PROCESSORS
-    return max(1, min(processors * tile.programs // max(1, V), triton.cdiv(N, tile.rows)))
+    return max(1, min(processors * launch["programs"] // max(1, V), triton.cdiv(N, launch["ROWS"])))
 
 
 def _fold(size: int, dims: tuple[int | None, ...], *operands: Tensor) -> list[Tensor]:
@@ -169,12 +143,11 @@ def _wide(x: Tensor) -> torch.dtype:
 def run_forward(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """x [V, N, D], weight [V, D] -> y [V, N, D], r [V, N]; any strides."""
     V, N, D = x.shape
-    tile, whole = _tile(D, _wide(x), x.device.type == "cpu")
+    launch = FORWARD.find(target_of(x.device), x.dtype, D)
     y, scale = x.new_empty((V, N, D)), x.new_empty((V, N), dtype=_wide(x))
     if y.numel():
-        forward_kernel[(V * triton.cdiv(N, tile.rows),)](
-            x, weight, y, scale, N, D, *x.stride(), *weight.stride(),
-            ROWS=tile.rows, COLUMNS=tile.columns, WHOLE=whole, num_warps=tile.forward_warps,
+        forward_kernel[(V * triton.cdiv(N, launch["ROWS"]),)](
+            x, weight, y, scale, N, D, *x.stride(), *weight.stride(), WHOLE=launch["COLUMNS"] >= D, **launch
         )  # fmt: skip
     return y, scale
 
@@ -196,16 +169,16 @@ def run_backward(
 ) -> tuple[Tensor, Tensor]:
     """g, x [V, N, D], weight [V, D], r [V, N] -> dL/dx [V, N, D], dL/dw [V, D]; what is not needed has no elements."""
     V, N, D = x.shape
-    tile, whole = _tile(D, scale.dtype, x.device.type == "cpu")
-    programs = _shares(tile, V, N, x.device)
+    launch = BACKWARD.find(target_of(x.device), x.dtype, D)
+    whole, programs = launch["COLUMNS"] >= D, _shares(launch, V, N, x.device)
     of_x = x.new_empty((V, N, D) if need_x else (V, 0))
     new = scale.new_empty if whole and N else scale.new_zeros
     shares = new((V, programs, D) if need_weight else (V, programs, 0))
     if x.numel():
         backward_kernel[(V * programs,)](
             g, x, weight, scale.contiguous(), of_x, shares, N, D, programs, *g.stride(), *x.stride(), *weight.stride(),
-            NEED_X=need_x, NEED_WEIGHT=need_weight, ROWS=tile.rows, COLUMNS=tile.columns, WHOLE=whole, STAGES=STAGES,
-            num_warps=tile.backward_warps,
+            NEED_X=need_x, NEED_WEIGHT=need_weight, WHOLE=whole,
+            **{name: value for name, value in launch.items() if name != "programs"},
         )  # fmt: skip
     return of_x, shares.sum(1).to(weight.dtype)
 
@@ -283,35 +256,70 @@ def forward(x: Tensor, weight: Tensor) -> Tensor:
     return y if x.dim() == 2 else y.view(x.shape)
 
 
-def _signatures(tile: Tile, whole: bool, dtypes: tuple[str, ...]) -> dict[str, dict[str, str | int | bool]]:
+DTYPES = {"float64": "fp64", "float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
+GENERIC = ((64, ("float32", "bfloat16")), (4096, ("float32", "bfloat16", "float16")),
+           (8192, ("float32", "bfloat16")), (2048, ("float64",)), (16384, ("float32", "bfloat16")))  # fmt: skip
+"""Sizes and dtypes that stand for the rows that are for any target."""
+
+
+def _signatures(launch: Mapping[str, int], t: str, whole: bool) -> dict[str, dict[str, str | int | bool]]:
     """Of both kernels together, each takes what it has arguments for: D a multiple of 16, and any."""
-    fixed: dict[str, str | int | bool] = {
-        "N": "i32", "SHARES": "i32", "g_d": 1, "x_d": 1, "w_d": 1,
-        "NEED_X": True, "NEED_WEIGHT": True, "ROWS": tile.rows, "WHOLE": whole, "STAGES": STAGES,
-    }  # fmt: skip
+    wide = "fp64" if t == "fp64" else "fp32"
+    fixed: dict[str, str | int | bool] = dict.fromkeys(("g", "x", "weight", "y", "of_x"), f"*{t}")
+    fixed |= {"scale": f"*{wide}", "shares": f"*{wide}", "N": "i32", "SHARES": "i32", "g_d": 1, "x_d": 1, "w_d": 1}
+    fixed |= {"NEED_X": True, "NEED_WEIGHT": True, "WHOLE": whole, **{n: v for n, v in launch.items() if n.isupper()}}
     found = {}
-    for t in dtypes:
-        wide = "fp64" if t == "fp64" else "fp32"
-        operands: dict[str, str | int | bool] = dict.fromkeys(("g", "x", "weight", "y", "of_x"), f"*{t}")
-        operands |= {"scale": f"*{wide}", "shares": f"*{wide}"}
-        columns = tile.columns // (4 if t == "fp64" else 1)
-        for step, name in ((":16", ""), ("", ", any D")):
-            strides: dict[str, str | int | bool] = dict.fromkeys(("g_v", "g_n", "x_v", "x_n", "w_v"), f"i64{step}")
-            found[f"{t} {'rows' if whole else 'blocks'} of {columns}{name}"] = {
-                **operands, **fixed, **strides, "D": f"i32{step}", "COLUMNS": columns,
-            }  # fmt: skip
+    for step, name in ((":16", ""), ("", ", any D")):
+        strides: dict[str, str | int | bool] = dict.fromkeys(("g_v", "g_n", "x_v", "x_n", "w_v"), f"i64{step}")
+        rows = f"{t} {'rows' if whole else 'blocks'} of {launch['COLUMNS']}{name}"
+        found[rows] = {**fixed, **strides, "D": f"i32{step}"}
     return found
 
 
-COMPILED = [
-    (tile, _signatures(tile, tile is not LOOPED, dtypes))
-    for tile, dtypes in (
-        (TILES[2], ("fp32", "bf16")),
-        (TILES[-2], ("fp32", "bf16", "fp16")),
-        (TILES[-1], ("fp32", "bf16", "fp64")),
-        (LOOPED, ("fp32", "bf16")),
-    )
-]
+def _kernels(function: Any, passed: str, table: Any) -> list[Kernel]:
+    """The rows for any target at some sizes, and every row that is for one."""
+    cases: list[tuple[tuple[str, ...], int, str, Mapping[str, int]]] = [
+        ((), D, d, table.find("any", d, D)) for D, dtypes in GENERIC for d in dtypes
+    ]
+    for row in table.rows:
+        if row.target not in ("any", "interpreter"):
+            size = row.up_to or 2 * row.config["COLUMNS"]
+            cases += [((row.target,), size, d, row.config) for d in row.dtypes or ("float32", "bfloat16")]
+    return [
+        Kernel(
+            function, (passed,), _signatures(launch, DTYPES[dtype], launch["COLUMNS"] >= D),  # type: ignore[arg-type]
+            {"num_warps": launch["num_warps"]}, targets,
+        )
+        for targets, D, dtype, launch in cases
+    ]  # fmt: skip
+
+
+def _columns(dims: Dims) -> int:
+    return dims["D"]
+
+
+def _held(D: int, dtype: str) -> list[tuple[int, int]]:
+    """Columns and rows of tiles of 1,024 to 8,192 elements (256 to 2,048 in float64); blocks where rows are longer."""
+    most = 2**12 if dtype == "float64" else 2**14
+    columns = triton.next_power_of_2(D)
+    if columns > most // 2:
+        return [(block, rows) for block in (most // 8, most // 4) for rows in (1, 2)]
+    return [(columns, rows) for rows in (1, 2, 4, 8, 16, 32, 64) if most // 16 <= columns * rows <= most // 2]
+
+
+def _forward_candidates(D: int, dtype: str) -> list[dict[str, int]]:
+    return [
+        {"COLUMNS": columns, "ROWS": rows, "num_warps": warps}
+        for columns, rows in _held(D, dtype) for warps in (2, 4, 8, 16)
+    ]  # fmt: skip
+
+
+def _backward_candidates(D: int, dtype: str) -> list[dict[str, int]]:
+    return [
+        {"COLUMNS": columns, "ROWS": rows, "STAGES": stages, "programs": programs, "num_warps": warps}
+        for columns, rows in _held(D, dtype) for warps, programs in ((4, 4), (8, 2), (16, 1)) for stages in (1, 2)
+    ]  # fmt: skip
+
 
 strategy = Strategy(
     forward,
@@ -319,8 +327,12 @@ strategy = Strategy(
     needs=("triton",),
     simplicity=5,
     kernels=(
-        *(Kernel(forward_kernel, ("forward",), s, {"num_warps": tile.forward_warps}) for tile, s in COMPILED),
-        *(Kernel(backward_kernel, ("backward",), s, {"num_warps": tile.backward_warps}) for tile, s in COMPILED),
+        *_kernels(forward_kernel, "forward", FORWARD),
+        *_kernels(backward_kernel, "backward", BACKWARD),
+    ),
+    tunings=(
+        Tuning(FORWARD, "forward", _columns, _forward_candidates),
+        Tuning(BACKWARD, "backward", _columns, _backward_candidates),
     ),
     style=Style("#E69F00", "X", "-"),
 )

@@ -17,14 +17,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from harness import Kernel, Strategy, Style
+from harness import Dims, Kernel, Strategy, Style, Tuning, launch_table, target_of
 
-TILE = {torch.float64: 2048, torch.float32: 4096, torch.bfloat16: 4096, torch.float16: 4096}
-"""Elements of x in flight in a program, as rows × columns; in float64 more would spill."""
-PROGRAMS = 3 if triton.knobs.runtime.interpret else 1024
-"""Row programs at most: a few for each multiprocessor of today's cards, not yet tuned on any; in the interpreter, where
-speed is nothing, so few that each takes several passes of its loop at small sizes too."""
-WARPS = 4
+SUMS, REPEATS = (launch_table(__file__, name) for name in ("column_sum_kernel", "repeat_row_kernel"))
 
 
 @triton.jit
@@ -51,15 +46,15 @@ def repeat_row_kernel(row, out, N, D, row_v, row_d, BLOCK_N: tl.constexpr, BLOCK
         tl.store(out + (v * N + n[:, None]) * D + d[None, :], tile, mask=(n < N)[:, None] & (d < D)[None, :])
 
 
-def _blocks(D: int, dtype: torch.dtype) -> dict[str, int]:
-    """The shape of a tile: whole rows where they are short, 256 columns where they are long."""
+def _blocks(D: int, tile: int) -> dict[str, int]:
+    """The shape of a tile of so many elements: whole rows where they are short, 256 columns where they are long."""
     columns = min(256, max(16, triton.next_power_of_2(D)))
-    return {"BLOCK_N": TILE[dtype] // columns, "BLOCK_D": columns}
+    return {"BLOCK_N": tile // columns, "BLOCK_D": columns}
 
 
-def _grid(V: int, N: int, D: int, blocks: dict[str, int]) -> tuple[int, int, int]:
+def _grid(V: int, N: int, D: int, blocks: dict[str, int], programs: int) -> tuple[int, int, int]:
     across = triton.cdiv(D, blocks["BLOCK_D"])
-    return max(1, min(triton.cdiv(N, blocks["BLOCK_N"]), PROGRAMS)), max(1, across), V
+    return max(1, min(triton.cdiv(N, blocks["BLOCK_N"]), programs)), max(1, across), V
 
 
 def _fold(size: int, dim: int | None, t: Tensor) -> Tensor:
@@ -71,10 +66,11 @@ def _fold(size: int, dim: int | None, t: Tensor) -> Tensor:
 def run_column_sum(x: Tensor) -> Tensor:
     """x [V, N, D] -> Σ_n x [V, D], float32 or wider."""
     V, N, D = x.shape
-    blocks = _blocks(D, x.dtype)
-    grid = _grid(V, N, D, blocks)
+    launch = SUMS.find(target_of(x.device), x.dtype, D)
+    blocks = _blocks(D, launch["TILE"])
+    grid = _grid(V, N, D, blocks, launch["programs"])
     partials = x.new_empty((V, grid[0], D), dtype=torch.promote_types(x.dtype, torch.float32))
-    column_sum_kernel[grid](x, partials, N, D, *x.stride(), **blocks, num_warps=WARPS)
+    column_sum_kernel[grid](x, partials, N, D, *x.stride(), **blocks, num_warps=launch["num_warps"])
     return partials.sum(1)
 
 
@@ -93,8 +89,10 @@ def run_repeat_row(row: Tensor, N: int, dtype: torch.dtype) -> Tensor:
     """row [V, D] -> [V, N, D] in ``dtype``, each row the same."""
     V, D = row.shape
     out = row.new_empty((V, N, D), dtype=dtype)
-    blocks = _blocks(D, dtype)
-    repeat_row_kernel[_grid(V, N, D, blocks)](row, out, N, D, *row.stride(), **blocks, num_warps=WARPS)
+    launch = REPEATS.find(target_of(row.device), dtype, D)
+    blocks = _blocks(D, launch["TILE"])
+    grid = _grid(V, N, D, blocks, launch["programs"])
+    repeat_row_kernel[grid](row, out, N, D, *row.stride(), **blocks, num_warps=launch["num_warps"])
     return out
 
 
@@ -150,17 +148,39 @@ def forward(x: Tensor, weight: Tensor) -> Tensor:
     return torch.dot(columns, weight.to(columns.dtype)).to(x.dtype)
 
 
-def _signatures(matrix: str, wide: str, *strides: str) -> dict[str, dict[str, str | int | bool]]:
-    """Sizes that are multiples of 16, and any; ``wide`` is the pointer that is float32 or wider."""
-    return {
-        t + name: {
-            matrix: f"*{t}", wide: "*fp64" if t == "fp64" else "*fp32",
-            **dict.fromkeys(strides, f"i64{step}"), "N": f"i32{step}", "D": f"i32{step}",
-            f"{strides[0][:-2]}_d": 1, **_blocks(4096, dtype),
-        }
-        for t, dtype in zip(("fp64", "fp32", "bf16", "fp16"), TILE, strict=True)
-        for name, step in (("", ":16"), (", any sizes", ""))
-    }  # fmt: skip
+DTYPES = {"float64": "fp64", "float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
+D_AHEAD = 4096
+
+
+def _kernels(function: Any, passed: str, table: Any, matrix: str, wide: str, *strides: str) -> list[Kernel]:
+    """For every target's rows: sizes that are multiples of 16, and any; ``wide`` is the float32 (or wider) pointer."""
+    found = []
+    for target in dict.fromkeys(row.target for row in table.rows if row.target != "interpreter"):
+        for dtype, t in DTYPES.items():
+            launch = table.find(target, dtype, D_AHEAD)
+            signatures: dict[str, dict[str, str | int | bool]] = {
+                t + name: {
+                    matrix: f"*{t}", wide: "*fp64" if t == "fp64" else "*fp32",
+                    **dict.fromkeys(strides, f"i64{step}"), "N": f"i32{step}", "D": f"i32{step}",
+                    f"{strides[0][:-2]}_d": 1, **_blocks(D_AHEAD, launch["TILE"]),
+                }
+                for name, step in (("", ":16"), (", any sizes", ""))
+            }  # fmt: skip
+            targets = () if target == "any" else (target,)
+            found.append(Kernel(function, (passed,), signatures, {"num_warps": launch["num_warps"]}, targets))  # type: ignore[arg-type]
+    return found
+
+
+def _columns(dims: Dims) -> int:
+    return dims["D"]
+
+
+def _candidates(D: int, dtype: str) -> list[dict[str, int]]:
+    tiles = (1024, 2048) if dtype == "float64" else (2048, 4096, 8192)
+    return [
+        {"TILE": tile, "programs": programs, "num_warps": warps}
+        for tile in tiles for programs in (256, 1024, 4096) for warps in (4, 8)
+    ]  # fmt: skip
 
 
 strategy = Strategy(
@@ -169,18 +189,12 @@ strategy = Strategy(
     needs=("triton",),
     simplicity=5,
     kernels=(
-        Kernel(
-            column_sum_kernel,
-            passes=("forward",),
-            signatures=_signatures("x", "partials", "x_v", "x_n"),
-            options={"num_warps": WARPS},
-        ),
-        Kernel(
-            repeat_row_kernel,
-            passes=("backward",),
-            signatures=_signatures("out", "row", "row_v"),
-            options={"num_warps": WARPS},
-        ),
+        *_kernels(column_sum_kernel, "forward", SUMS, "x", "partials", "x_v", "x_n"),
+        *_kernels(repeat_row_kernel, "backward", REPEATS, "out", "row", "row_v"),
+    ),
+    tunings=(
+        Tuning(SUMS, "forward", _columns, _candidates),
+        Tuning(REPEATS, "backward", _columns, _candidates),
     ),
     style=Style("#E69F00", "X", "-"),
 )

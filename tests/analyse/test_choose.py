@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from harness.analyse.choose import Answer, QuestionError, choose
-from harness.analyse.contending import Question
+from harness.analyse.contending import Question, evidence
 from harness.analyse.requirements import UnknownRequirementError
 from harness.analyse.sizes import OutsideError
-from tests.analyse.recorded import SIZES, check, have
+from harness.analyse.winners import winners
+from harness.records.store import read
+from tests.analyse.recorded import SIZES, check, have, records, write
 
 ONE = SIZES[1]
 
@@ -262,3 +264,26 @@ def test_what_the_run_does_not_hold_is_said_in_one_line(tmp_path: Path, question
 
 def test_dims_are_taken_in_any_order(tmp_path: Path) -> None:
     assert _ask(tmp_path, CROSSING, Question("one", dims="D=64,N=64")).question.dims == SIZES[1]
+
+
+def test_a_pass_is_chosen_among_the_groups_that_have_it(tmp_path: Path) -> None:
+    """A looped pass is measured at one size of several: that is its only one, and the default."""
+    small, large = SIZES[:2]
+    times = {small: {"plain": 2e-4, "hand": 1e-4}, large: {"plain": 2e-3, "hand": 4e-3}}
+    items = records(times, passes=("forward_backward", "per_sample"))
+    kept = [r for r in items if (r.get("pass"), r.get("dims")) != ("per_sample", large)]
+    passes = {small: ["forward_backward", "per_sample"], large: ["forward_backward"]}
+    kept[0]["groups"] = [{**g, "passes": passes[g["dims"]]} for g in reversed(kept[0]["groups"])]
+    found = evidence(read(write(tmp_path, kept)))
+    assert choose(found, Question("one")).question.dims == large
+    answer = choose(found, Question("one", passed="per_sample"))
+    assert answer.question.dims == small
+    assert answer.ranking is not None
+    assert answer.ranking.pick == "hand"
+    with pytest.raises(QuestionError, match="choose from forward_backward, per_sample"):
+        choose(found, Question("one", passed="ensemble"))
+    with pytest.raises(OutsideError):
+        choose(found, Question("one", passed="per_sample", dims=large))
+    assert len(found.timing) == 3 * 4
+    cells = winners(found)
+    assert list(cells[cells["pass"] == "per_sample"]["pick"]) == ["hand", ""]

@@ -7,7 +7,8 @@ import pytest
 
 from harness.analyse.device import regimes, roofs
 from harness.analyse.frames import timing
-from harness.records.schema import Group, Roof, Work
+from harness.records.meter import Roof
+from harness.records.schema import Group, Work
 from tests.analyse.made_up import CUDA, GROUP, about, header, run_of, samples, strategy, write
 
 ROOFS = [

@@ -11,7 +11,9 @@ from harness.layers.discover import load, scan
 from tests.conftest import ROOT, Cli
 
 LAYERS = {e.layer: e for e in scan(["implementations"]) if not e.strategy}
-STRATEGIES = [(e.layer, e.strategy) for e in scan(["implementations"]) if e.strategy]
+ENTRIES = {(e.layer, e.strategy): e for e in scan(["implementations"]) if e.strategy}
+ON_CUDA_ALONE = [key for key, e in ENTRIES.items() for s in [load(e).value] if s.devices == ("cuda",) and not s.kernels]
+STRATEGIES = [key for key in ENTRIES if key not in ON_CUDA_ALONE]
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +42,15 @@ def test_a_strategy_passes(verified: dict[str, Any], layer: str, strategy: str) 
     assert {t["result"] for t in trained} == {"ok"}
 
 
+@pytest.mark.timeout(2400)
+@pytest.mark.parametrize(("layer", "strategy"), ON_CUDA_ALONE)
+def test_what_runs_on_cuda_alone_is_skipped_with_the_reason(
+    verified: dict[str, Any], layer: str, strategy: str
+) -> None:
+    (row,) = [r for r in verified["gate"] if (r["layer"], r["strategy"]) == (layer, strategy)]
+    assert (row["result"], row["reason"], row["checks"]) == ("skipped", "runs on cuda only", 0)
+
+
 OFFERS = {
     "autograd": {"double_backward", "forward_ad", "func_grad", "per_sample", "jacrev", "compile", "autocast", "copies"},
     "function": {"double_backward", "func_grad", "per_sample", "jacrev", "compile", "autocast", "checkpoint", "copies"},
@@ -47,6 +58,7 @@ OFFERS = {
     "func": {"double_backward", "forward_ad", "func_grad", "per_sample", "jacrev", "compile", "autocast"},
     "library": {"double_backward", "func_grad", "per_sample", "compile", "autocast", "checkpoint", "copies"},
     "compiled": {"compile", "autocast", "checkpoint", "copies"},
+    "function_compiled": {"compile", "autocast", "checkpoint", "copies"},
 }
 NOT_OFFERED = {("decay_attention", "triton"): {"double_backward"}}
 EVERYWHERE = {"frozen", "layouts", "cotangents", "leading_dims", "empty"}
@@ -64,7 +76,7 @@ def test_it_can_be_combined_with_what_it_should(verified: dict[str, Any], layer:
         assert found[check] == "ok", (check, rows)
     assert "wrong" not in found.values()
     upstream = {check for check, result in found.items() if result == "upstream"}
-    assert upstream <= ({"double_backward"} if strategy == "compiled" else set())
+    assert upstream <= ({"double_backward"} if "compiler" in load(ENTRIES[layer, strategy]).value.needs else set())
 
 
 @pytest.mark.timeout(2400)
@@ -124,6 +136,12 @@ MUTATIONS = [
 ]
 
 
+def _bring_tables(layer: str, folder: Path) -> None:
+    for tables in (ROOT / "implementations" / layer).glob("launches"):
+        if not (folder / "launches").exists():
+            (folder / "launches").symlink_to(tables)
+
+
 @pytest.mark.timeout(2400)
 def test_a_flipped_sign_in_any_backward_is_named(cli: Cli, tmp_path: Path) -> None:
     for number, (layer, strategy, right, wrong, _) in enumerate(MUTATIONS):
@@ -134,6 +152,7 @@ def test_a_flipped_sign_in_any_backward_is_named(cli: Cli, tmp_path: Path) -> No
         (folder / f"mutant{number}.py").write_text(source.replace(right, wrong))
         for private in (ROOT / "implementations" / layer).glob("_[a-z]*.py"):
             (folder / private.name).write_text(private.read_text())
+        _bring_tables(layer, folder)
     options = [x for n in range(len(MUTATIONS)) for x in ("--strategy", f"mutant{n}")]
     done = cli("verify", "--quick", "--device", "cpu", "--from", tmp_path / "mutated", *options, timeout=2000)
     assert done.returncode == 1
@@ -154,6 +173,7 @@ def test_a_kernel_that_is_declared_and_never_launched_is_found(cli: Cli, tmp_pat
     assert source.count(CHEATED) == 1
     folder = tmp_path / "cheats" / "weighted_sum"
     folder.mkdir(parents=True)
+    _bring_tables("weighted_sum", folder)
     (folder / "cheat.py").write_text(source.replace(CHEATED, "columns = x.flatten(0, -2).sum(0)"))
     done = cli("verify", "--quick", "--device", "cpu", "--from", tmp_path / "cheats", "--strategy", "cheat")
     assert done.returncode == 1

@@ -28,6 +28,8 @@ def fates(path: Path, chosen: Sequence[Mutant], workers: int, seed: int = 0, reh
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "mutants" / layer
         home.mkdir(parents=True)
+        for tables in path.parent.glob("launches"):
+            (home / "launches").symlink_to(tables)
         for number, mutant in enumerate(chosen):
             (home / f"mutant{number}.py").write_text(mutant.source)
         arguments = [layer, strategy, str(home.parent), str(seed), str(workers), "yes" if rehearse else "no"]

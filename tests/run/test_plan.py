@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from harness.records.schema import LayerFacts, StrategyFacts
+from harness.records.schema import LOOPED, LayerFacts, StrategyFacts
 from harness.run.jobs import Scope
 from harness.run.plan import Plan, make_plan
 from harness.run.wanted import Machine, UsageError, Wanted
@@ -119,11 +119,46 @@ def test_the_controls_run_where_the_gate_is_whole(scope: Scope) -> None:
     assert controls == scope.whole
 
 
+VARIED = [
+    *STRATEGIES,
+    *(
+        StrategyFacts("one", name, "", "", "", devices=devices, dtypes=ALL, variant_of="compiled")
+        for name, devices in (("twice", BOTH), ("replayed", ("cuda",)))
+    ),
+]
+
+
+def _varied(machine: Machine = MACHINE, **wanted: object) -> Plan:
+    return make_plan(Wanted(layers=("one",), **wanted), LAYERS, VARIED, machine, ("x",))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("profile", ["quick", "default"])
+def test_variants_are_left_out_of_quick_looks_on_the_cpu_which_names_those_that_would_run(profile: str) -> None:
+    plan = _varied(profile=profile)
+    assert plan.left_out == ("twice",)
+    assert not {"twice", "replayed"} & {*plan.wanted.strategies, *plan.strategies[plan.groups[0]]}
+    assert not [s for s in plan.statuses if s.strategy in ("twice", "replayed")]
+
+
+def test_variants_are_taken_by_name_by_the_full_profile_by_the_gate_alone_and_on_cuda() -> None:
+    assert _varied(strategies=("twice",)).strategies[_varied().groups[0]] == ("autograd", "twice")
+    assert _varied(baseline="twice").strategies[_varied().groups[0]][-1] == "twice"
+    full, gate = _varied(profile="full"), _varied(profile="quick", measure=False)
+    assert "twice" in full.strategies[full.groups[0]]
+    for plan in (full, gate):
+        assert plan.left_out == ()
+        assert {c.strategies[0] for c in plan.gates} >= {"twice", "triton"}
+        assert _said(plan)["replayed", ""] == ("skipped", "runs on cuda only")
+    cuda = _varied(Machine(True, True, 2))
+    assert {"twice", "replayed"} <= {*cuda.strategies[cuda.groups[0]]}
+    assert _varied(Machine(True, True, 2), profile="quick").left_out == ("twice", "replayed")
+
+
 def test_cuda_is_the_default_where_there_is_one_and_its_backward_is_derived() -> None:
     plan = _plan(Machine(True, True, 2), profile="full")
     assert plan.devices == ("cuda",)
     passes = {c.passed for job in plan.launch_jobs(1, plan.groups, frozenset()) for c in job.cells}
-    assert passes == {"forward", "inference", "forward_backward", "step"}
+    assert passes == {"forward", "inference", "forward_backward", "step", "ensemble"}
 
 
 def test_the_baseline_comes_along_when_one_strategy_is_wanted() -> None:
@@ -136,7 +171,7 @@ def test_a_launch_is_one_process_for_each_number_of_threads_and_every_cell_has_i
     jobs = [job for launch in (1, 2) for job in plan.launch_jobs(launch, plan.groups, frozenset())]
     assert [job.threads for job in jobs] == [1, 2, 1, 2]
     names = [cell.name for job in jobs for cell in job.cells]
-    assert len(names) == len(set(names)) == 2 * 10 * 3
+    assert len(names) == len(set(names)) == 2 * (10 * 3 + 2)  # an ensemble for each of two layers
 
 
 def test_what_failed_is_left_out_by_layer_and_by_group() -> None:
@@ -156,6 +191,31 @@ def test_only_these_sizes_and_passes_in_the_profile_or_not() -> None:
     plan = _plan(profile="quick", layers=("one",), dims=("N=99", "N=4"), passes=("step", "forward"), threads=(1,))
     assert [g.dims for g in plan.groups] == ["N=99", "N=4"]
     assert plan.profile.passes == ("forward", "step")
+
+
+def _sampled(**wanted: object) -> Plan:
+    layers = [LAYERS[0], dataclasses.replace(LAYERS[1], has_samples=True)]
+    return make_plan(Wanted(**wanted), layers, STRATEGIES, MACHINE, ("x",))  # type: ignore[arg-type]
+
+
+def test_looped_passes_are_timed_once_for_each_layer_at_its_smallest_size() -> None:
+    for profile in ("default", "full"):
+        plan = _sampled(profile=profile)
+        looped = {str(g): [p for p in passes if p in LOOPED] for g, passes in plan.passes.items()}
+        assert {g: p for g, p in looped.items() if p} == {
+            "one N=2 float32 cpu": ["ensemble"],
+            "two N=2 float32 cpu": ["per_sample", "ensemble"],
+        }
+    assert not [p for passes in _sampled(profile="quick").passes.values() for p in passes if p in LOOPED]
+
+
+def test_looped_passes_that_are_asked_for_by_size_are_timed_at_each() -> None:
+    plan = _sampled(profile="quick", dims=("N=9", "N=5"), passes=("per_sample",))
+    assert {str(g): p for g, p in plan.passes.items()} == {
+        "two N=9 float32 cpu": ("per_sample",), "two N=5 float32 cpu": ("per_sample",),
+    }  # fmt: skip
+    with pytest.raises(UsageError, match="--pass per_sample: one has no samples"):
+        _sampled(profile="quick", layers=("one",), passes=("per_sample",))
 
 
 def test_a_cuda_backward_brings_the_passes_that_it_is_derived_from() -> None:

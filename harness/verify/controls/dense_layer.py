@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harness.layers.spec import Cost, Example, Layer, Operand, Strategy, Task
+from harness.layers.spec import Cost, Layer, Operand, Strategy
+from harness.layers.task import Example, Task
 from harness.verify.controls.control import function, normal
 
 

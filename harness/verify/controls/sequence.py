@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
-from harness.layers.spec import Cost, Example, Layer, Operand, Strategy, Task
+from harness.layers.spec import Cost, Layer, Operand, Strategy
+from harness.layers.task import Example, Task
 from harness.verify.controls.control import Control, normal
 
 

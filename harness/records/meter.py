@@ -1,0 +1,38 @@
+"""What the meter writes down of the machine: the rates that bound it, and what it proves of itself there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Roof:
+    """A rate that nothing on this machine was seen to exceed, measured in the same run.
+
+    Attributes:
+        what: ``copy`` (bytes read and written a second, ``footprint`` bytes in all) or ``product`` (of square
+            matrices: floating-point operations a second).
+        per_second: the rate.
+    """
+
+    device: str
+    threads: int
+    what: Literal["copy", "product"]
+    dtype: str
+    footprint: int
+    per_second: float
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Something that the meter proves of itself on this machine: a figure, and what it must lie between."""
+
+    proof: str
+    what: str
+    figure: float | None
+    low: float | None
+    high: float | None
+    unit: str
+    result: Literal["held", "failed", "not_run", "shown"]
+    detail: str = ""

@@ -1,0 +1,112 @@
+"""The ``tune`` cells: launch configurations of a kernel, each checked and then timed beside the one in its table."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterator, Mapping
+from statistics import median
+from typing import Any
+
+from harness.layers.kernel import Tuning
+from harness.layers.launches import Launches, Row, target_of
+from harness.layers.spec import Strategy
+from harness.measure.clock import Clock, clocks_for
+from harness.measure.conditions import conditions_of
+from harness.measure.passes import Call, Ready
+from harness.measure.sampler import Arm, sample
+from harness.records.kernels import Candidate
+from harness.run.jobs import Cell
+from harness.run.measuring import WHOLE, Bench
+from harness.run.process import Process
+from harness.verify.asking import status_of
+
+REGIME = "device_cold"
+"""Operands come from memory, as in a network."""
+AT_A_TIME = 8
+"""Candidates that are timed in the same rounds, with the current configuration."""
+
+
+def try_candidates(process: Process, cell: Cell) -> Iterator[Any]:
+    """The candidates of one kernel (``cell.passed``) of a strategy at one size."""
+    (name,) = cell.strategies
+    process.about_to(str(cell.group), name, f"candidates of {cell.passed}")
+    strategy: Strategy = process.strategy(cell.group.layer, name)
+    for tuning in strategy.tunings:
+        if tuning.table.path.stem == cell.passed:
+            yield from tried(Bench(process, cell.group), name, tuning, clocks_for(cell.group.device)[REGIME])
+
+
+def tried(bench: Bench, strategy: str, tuning: Tuning, clock: Clock) -> Iterator[Candidate]:
+    """A record of each configuration, the current one first.
+
+    Every candidate is held to the gate's rule, forward and backward, before any is timed. They are timed in paired
+    rounds, each batch of them beside the current one.
+    """
+    g, table = bench.group, tuning.table
+    size = tuning.size(bench.dims)
+    target = target_of(bench.values.cotangent.device)
+    row = table.row(target, g.dtype, size)
+    made = bench.ready(strategy)
+    current = dict(row.config)
+    others = [dict(c) for c in tuning.candidates(size, g.dtype) if dict(c) != current]
+
+    def record(config: Mapping[str, int], result: str, **more: Any) -> Candidate:
+        return Candidate(
+            g.layer, strategy, table.path.stem, g.dims, g.dtype, g.device, target, _key(row), dict(config),
+            config == current, result, **more,  # type: ignore[arg-type]
+        )  # fmt: skip
+
+    sound = []
+    for config in (current, *others):
+        bench.process.about_to(str(g), strategy, f"{table.path.stem} {config}")
+        wrong = _problem(bench, made, table, config)
+        if wrong is None:
+            sound.append(config)
+        else:
+            yield record(config, *wrong[:1], detail=wrong[1])
+            if config == current:
+                return
+    batches = [sound[1:][i : i + AT_A_TIME] for i in range(0, len(sound) - 1, AT_A_TIME)] or [[]]
+    for number, batch in enumerate(batches):
+        arms = [
+            Arm(str(i), False, _with(table, config, made.calls[tuning.passed]))
+            for i, config in enumerate((current, *batch))
+        ]
+        rng = random.Random(f"{bench.process.job.seed} {g} {table.path.stem} {number}")
+        series, _ = sample(arms, clock, bench.process.job.seconds, rng, conditions=conditions_of(g.device))
+        per_call = [[s / one.calls for s in one.seconds] for one in series]
+        for config, own in zip((current, *batch), per_call, strict=True):
+            if number == 0 or config != current:
+                logs = [math.log(t / b) for t, b in zip(own, per_call[0], strict=True)]
+                yield record(config, "ok", log_ratios=logs, seconds=median(own))
+
+
+def _key(row: Row) -> tuple[str, str, str]:
+    target, dtypes, up_to = row.cells[:3]
+    return target, dtypes, up_to
+
+
+def _problem(bench: Bench, made: Ready, table: Launches, config: Mapping[str, int]) -> tuple[str, str] | None:
+    """Why a configuration is not to be timed: it does not compile or run, or its answers are wrong."""
+    try:
+        with table.forced(config):
+            wrong = bench.judge(made, WHOLE)
+            bench.synchronize()
+    except Exception as error:  # noqa: BLE001 - a compiler raises whatever it likes
+        bench.failed("", "tune", error)  # ends the process where the device is lost
+        return "failed", status_of(error)[1]
+    return ("wrong", wrong) if wrong else None
+
+
+def _with(table: Launches, config: Mapping[str, int], call: Call) -> Call:
+    """A call that launches with one configuration."""
+
+    def forced(work: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*arguments: Any) -> Any:
+            with table.forced(config):
+                return work(*arguments)
+
+        return run
+
+    return Call(forced(call.prepare), forced(call.run))

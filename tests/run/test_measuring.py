@@ -1,0 +1,67 @@
+"""What was timed is judged: each pass by its own answers, on other values in the very tensors that were timed."""
+
+import io
+from pathlib import Path
+
+import pytest
+
+from harness.records.schema import Group
+from harness.run.jobs import NOTE_BYTES, Job
+from harness.run.measuring import WHOLE, Bench
+from harness.run.process import Process
+from tests.conftest import PACKAGES
+
+WRONG = {
+    "alone": "        return y * (1.001 if len(x) == 1 else 1.0)",
+    "crowded": "        return y * (1.001 if len(x) > 1 else 1.0)",
+    "scaled": "        return y + 1e-3 * weight.detach().abs()",
+    "right": "        return y",
+}
+SOURCE = '''"""Right, or wrong in one way."""
+
+import torch
+
+from harness import Strategy
+
+
+class Wave(torch.nn.Module):
+    def __init__(self, N, D):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(D))
+
+    def forward(self, x):
+        y, weight = torch.sin(x) * self.weight, self.weight
+{}
+
+
+strategy = Strategy(Wave, gradients="{}")
+'''
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    wave = tmp_path / "wave"
+    wave.mkdir()
+    for name in ("__init__", "autograd"):
+        (wave / f"{name}.py").write_text((PACKAGES / "tricky" / "wave" / f"{name}.py").read_text())
+    for name, line in WRONG.items():
+        for kind in ("tape", "func"):
+            (wave / f"{name}_{kind}.py").write_text(SOURCE.format(line, kind))
+    note = tmp_path / "note"
+    note.write_bytes(bytes(NOTE_BYTES))
+    process = Process(Job((), (str(tmp_path),), "cpu", 1, 0, 0.0), io.StringIO(), note)
+    return Bench(process, Group("wave", "N=6,D=4", "float32", "cpu", 1))
+
+
+@pytest.mark.parametrize("kind", ["tape", "func"])
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [("right", ()), ("alone", ("per_sample",)), ("crowded", (WHOLE, "ensemble")), ("scaled", (WHOLE,))],
+)
+def test_each_pass_is_judged_by_what_it_gave(bench: Bench, name: str, wrong: tuple[str, ...], kind: str) -> None:
+    made = bench.ready(f"{name}_{kind}")
+    for passed in (WHOLE, "per_sample", "ensemble"):
+        said = bench.judge(made, passed)
+        assert bool(said) == (passed in wrong), (passed, said)
+        if said and passed != WHOLE:
+            assert f"gradient of weight in {passed}" in said

@@ -10,7 +10,8 @@ from harness.records.dims import dims_text
 from harness.run.gate import describe_failure, failed
 from harness.run.remote import Remote, SubjectProcess
 from harness.verify.asking import Asked, Claims, Local, claims_of
-from harness.verify.judging import Subject, Yardstick
+from harness.verify.checks import VALUES
+from harness.verify.judging import Subject, Yardstick, compare
 from harness.verify.suite import Stage, stages
 from tests.conftest import ROOT
 
@@ -82,3 +83,14 @@ def test_no_alarm_for_kernels_in_three_seeds(layer: str) -> None:
                 chosen = (s for s in stages(subject, 1000 * seed, "quick") if s.check in asked and s.dims == small)
                 alarms += _alarms(subject, chosen)
     assert not alarms
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_no_alarm_where_tiles_are_whole_and_terms_are_dealt_out_to_several_programs(dtype: str) -> None:
+    """Multiples of 16 take tiles of their own, and 400 rows two programs for each tile of the weight's gradient."""
+    with SubjectProcess(("implementations",), "cpu", interpret=True) as process:
+        remote = Remote(process, "affine", "triton")
+        subject = _subject("affine", "triton", _yardstick("affine"), remote.claims(), remote)
+        for gelu in (0, 1):
+            found = compare(subject, VALUES, {"B": 400, "I": 144, "O": 272, "gelu": gelu}, dtype, 0, 2)
+            assert {c.result for c in found} == {"ok"}, found

@@ -348,3 +348,19 @@ def test_no_gradient_is_asked_of_what_is_not_differentiable_and_it_stays_wide() 
     found = compare(subject, VALUES, {"B": 2, "T": 7, "D": 3}, "bfloat16", 0)
     assert {c.tensor: c.result for c in found} == dict.fromkeys(("output", "gradient of x", "gradient of rate"), "ok")
     assert set(seen) == {torch.float32, torch.float64}
+
+
+def test_an_unseen_update_reaches_the_weights_and_not_what_was_made_of_them() -> None:
+    """With y = (x W + b)², a of the old parameters: dL/dx = 2 a g times the new Wᵀ, dL/dW = xᵀ times 2 a g."""
+
+    def forward(x: Any, weight: Any, bias: Any) -> Any:
+        return (x @ weight + bias).square()
+
+    old, new = (_subject(by_hand).draw(DIMS, "float64", seed) for seed in range(2))
+    found = upstream.with_an_unseen_update(Strategy(forward), DIMS, [old, new])
+    a = old.inputs["x"] @ old.parameters["weight"] + old.parameters["bias"]
+    slope = 2 * a * old.cotangent
+    torch.testing.assert_close(found["output"], a.square())
+    torch.testing.assert_close(found["gradient of x"], slope @ new.parameters["weight"].T)
+    torch.testing.assert_close(found["gradient of weight"], old.inputs["x"].T @ slope)
+    torch.testing.assert_close(found["gradient of bias"], slope.sum(0))

@@ -29,7 +29,7 @@ def new_layer(name: str, into: Path) -> list[Path]:
     return _write({folder / file: _rendered(template, {"name": name}) for file, template in LAYER.items()}, folder)
 
 
-def new_strategy(layer: str, name: str, into: Path | None, sources: Sequence[str], ours: str) -> Path:
+def new_strategy(layer: str, name: str, into: Path | None, sources: Sequence[str], ours: str) -> tuple[Path, bool]:
     """Write a strategy as a copy of a layer's reference.
 
     Args:
@@ -37,6 +37,9 @@ def new_strategy(layer: str, name: str, into: Path | None, sources: Sequence[str
             ours into the current one, where it stands by itself.
         sources: where layers are found.
         ours: the source of our own layers.
+
+    Returns:
+        The file, and whether it stands by itself.
 
     Raises:
         SourceError: no such layer, one that lives in a single file, or a file of that name is there already.
@@ -59,7 +62,7 @@ def new_strategy(layer: str, name: str, into: Path | None, sources: Sequence[str
     folder = own.path.parent if not alone else into or Path()
     facts = {"name": name, "layer": layer, "reference": reference, "alone": alone, **_parts(entries[reference], alone)}
     (file,) = _write({folder / f"{name}.py": _rendered("strategy", facts)}, folder / f"{name}.py")
-    return file
+    return file, alone
 
 
 def _parts(entry: Entry, alone: bool) -> dict[str, str]:

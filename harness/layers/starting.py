@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping, Sequence
+from importlib.util import resolve_name
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -81,7 +82,8 @@ def _parts(entry: Entry, alone: bool) -> dict[str, str]:
         elif isinstance(node, ast.Import | ast.ImportFrom):
             imports.append(text)
         elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and _is_strategy(node):
-            forward = ast.get_source_segment(source, node.value.args[0]) or ""
+            given = [*node.value.args, *(k.value for k in node.value.keywords if k.arg == "forward")]
+            forward = ast.get_source_segment(source, given[0]) or ""
         elif not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
             body.append("\n".join([*(f"@{ast.unparse(d)}" for d in getattr(node, "decorator_list", ())), text]))
     code = "\n\n\n".join(body)
@@ -95,10 +97,10 @@ def _is_strategy(node: ast.Assign) -> bool:
 
 
 def _absolute(entry: Entry, node: ast.ImportFrom, text: str) -> str:
-    package = entry.module.rpartition(".")[0]
     if entry.is_outside:
         raise SourceError(f"{entry.path.name} imports from its own folder ({text}): leave out --into, to stay there")
-    return text.replace("." * node.level, f"{package}." if node.module else package, 1)
+    module = resolve_name("." * node.level + (node.module or ""), entry.module.rpartition(".")[0])
+    return f"from {module} import {', '.join(map(ast.unparse, node.names))}"
 
 
 def _rendered(template: str, facts: Mapping[str, object]) -> str:

@@ -84,3 +84,19 @@ def test_a_copy_that_needs_its_folder_stays_there(tmp_path: Path) -> None:
     source = str(PACKAGES / "labels" / "cross_entropy")
     with pytest.raises(SourceError, match=r"imports from its own folder .*: leave out --into, to stay there"):
         new_strategy("cross_entropy", "fast", tmp_path, [OURS, source], OURS)
+
+
+def test_a_copy_of_a_package_s_strategy_imports_from_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied = tmp_path / "a_package_of_layers" / "cross_entropy"
+    copied.mkdir(parents=True)
+    (copied.parent / "__init__.py").write_text("")
+    for file in (PACKAGES / "labels" / "cross_entropy").glob("*.py"):
+        (copied / file.name).write_text(file.read_text())
+    monkeypatch.syspath_prepend(str(tmp_path))
+    file, alone = new_strategy("cross_entropy", "fast", tmp_path, [OURS, "a_package_of_layers"], OURS)
+    assert alone
+    assert "from a_package_of_layers.cross_entropy import IGNORED\n" in file.read_text()
+    (entry,) = scan([str(file)])
+    assert load(entry).error is None

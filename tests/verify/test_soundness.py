@@ -10,6 +10,7 @@ from torch import Tensor
 from harness import Cost, Layer, Operand, Strategy
 from harness.verify import probes
 from harness.verify.asking import Local, claims_of
+from harness.verify.checks import values
 from harness.verify.judging import Question, Subject, Yardstick, compare
 from harness.verify.soundness import UnsoundLayerError, refuse_unsound
 from harness.verify.suite import stages
@@ -96,3 +97,25 @@ def test_many_operands_are_not_frozen_in_every_combination(operands: int, masks:
     some = Strategy(_scale)
     found = [s for s in stages(_subject(some, some, many), 0, "quick") if s.check == "frozen"]
     assert len(found) == masks
+
+
+def test_a_wrong_strategy_that_is_random_is_called_so_and_one_that_then_raises_is_just_wrong() -> None:
+    calls = []
+
+    def gives_up(x: Tensor, weight: Tensor) -> Tensor:
+        calls.append(1)
+        if len(calls) > 8:
+            raise RuntimeError("enough")
+        return 2 * x * weight
+
+    def drops(x: Tensor, weight: Tensor) -> Tensor:
+        return torch.nn.functional.dropout(x * weight)
+
+    def doubles(x: Tensor, weight: Tensor) -> Tensor:
+        return 2 * x * weight
+
+    said = "it answers otherwise to the same values: dropout, or another random draw"
+    for forward, detail in ((drops, said), (doubles, ""), (gives_up, "")):
+        found = values(_subject(Strategy(_scale), Strategy(forward)), layer.check[0], "float64", 0)
+        assert {(c.result, c.detail) for c in found} == {("wrong", detail)}
+    assert len(calls) == 9

@@ -28,7 +28,8 @@ def layer(
         written = new_layer(name, into)
     for path in written:
         typer.echo(str(path))
-    typer.echo(_next(name, [written[0].parent]))
+    folder = written[0].parent
+    typer.echo(_next(name, [str(folder) if len(folder.parts) > 1 else f"./{folder}"]))  # a package may be called so
 
 
 @new.command("strategy", epilog="Example: layerbench new strategy affine fast")
@@ -45,19 +46,12 @@ def strategy(
     from harness.layers.starting import new_strategy
 
     with clear_errors():
-        written = new_strategy(layer, name, into, [OURS, *(more or [])], OURS)
+        written, alone = new_strategy(layer, name, into, [OURS, *(more or [])], OURS)
     typer.echo(str(written))
-    inside = any((Path(source) / f"{name}.py").exists() for source in more or ())
-    typer.echo(_next(layer, [*(more or ()), *([] if inside else [written])], name))
+    typer.echo(_next(layer, [*(more or ()), *([str(written)] if alone else [])], name))
 
 
-def _next(layer: str, sources: list[Path | str], name: str = "") -> str:
+def _next(layer: str, sources: list[str], name: str = "") -> str:
     """The command that checks what was written."""
     words = ["layerbench", "verify", "--quick", "--layer", layer, *(["--strategy", name] if name else [])]
-    return f"check with: {shlex.join([*words, *(w for source in sources for w in ('--from', _path(source)))])}"
-
-
-def _path(source: Path | str) -> str:
-    """A path that cannot be taken for a package."""
-    text = str(source)
-    return text if "/" in text or text.endswith(".py") or isinstance(source, str) else f"./{text}"
+    return f"check with: {shlex.join([*words, *(w for source in sources for w in ('--from', source))])}"

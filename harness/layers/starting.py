@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping, Sequence
+from importlib.util import resolve_name
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -29,7 +30,7 @@ def new_layer(name: str, into: Path) -> list[Path]:
     return _write({folder / file: _rendered(template, {"name": name}) for file, template in LAYER.items()}, folder)
 
 
-def new_strategy(layer: str, name: str, into: Path | None, sources: Sequence[str], ours: str) -> Path:
+def new_strategy(layer: str, name: str, into: Path | None, sources: Sequence[str], ours: str) -> tuple[Path, bool]:
     """Write a strategy as a copy of a layer's reference.
 
     Args:
@@ -37,6 +38,9 @@ def new_strategy(layer: str, name: str, into: Path | None, sources: Sequence[str
             ours into the current one, where it stands by itself.
         sources: where layers are found.
         ours: the source of our own layers.
+
+    Returns:
+        The file, and whether it stands by itself.
 
     Raises:
         SourceError: no such layer, one that lives in a single file, or a file of that name is there already.
@@ -59,7 +63,7 @@ def new_strategy(layer: str, name: str, into: Path | None, sources: Sequence[str
     folder = own.path.parent if not alone else into or Path()
     facts = {"name": name, "layer": layer, "reference": reference, "alone": alone, **_parts(entries[reference], alone)}
     (file,) = _write({folder / f"{name}.py": _rendered("strategy", facts)}, folder / f"{name}.py")
-    return file
+    return file, alone
 
 
 def _parts(entry: Entry, alone: bool) -> dict[str, str]:
@@ -78,7 +82,8 @@ def _parts(entry: Entry, alone: bool) -> dict[str, str]:
         elif isinstance(node, ast.Import | ast.ImportFrom):
             imports.append(text)
         elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and _is_strategy(node):
-            forward = ast.get_source_segment(source, node.value.args[0]) or ""
+            given = [*node.value.args, *(k.value for k in node.value.keywords if k.arg == "forward")]
+            forward = ast.get_source_segment(source, given[0]) or ""
         elif not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
             body.append("\n".join([*(f"@{ast.unparse(d)}" for d in getattr(node, "decorator_list", ())), text]))
     code = "\n\n\n".join(body)
@@ -92,10 +97,10 @@ def _is_strategy(node: ast.Assign) -> bool:
 
 
 def _absolute(entry: Entry, node: ast.ImportFrom, text: str) -> str:
-    package = entry.module.rpartition(".")[0]
     if entry.is_outside:
         raise SourceError(f"{entry.path.name} imports from its own folder ({text}): leave out --into, to stay there")
-    return text.replace("." * node.level, f"{package}." if node.module else package, 1)
+    module = resolve_name("." * node.level + (node.module or ""), entry.module.rpartition(".")[0])
+    return f"from {module} import {', '.join(map(ast.unparse, node.names))}"
 
 
 def _rendered(template: str, facts: Mapping[str, object]) -> str:

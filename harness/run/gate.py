@@ -51,7 +51,7 @@ def gate(process: Process, cell: Cell) -> Iterator[Any]:
                     other.forget()
                 try:
                     results = stage.run()
-                except StrategyError as error:
+                except (StrategyError, UnsoundLayerError) as error:
                     if error.status != "oom" or stage.group is None:
                         raise
                     g = stage.group
@@ -76,7 +76,7 @@ def gate(process: Process, cell: Cell) -> Iterator[Any]:
         except SubjectDiedError as error:
             wrong = wrong or status("crashed", f"{error} in: {text}")
         except UnsoundLayerError as error:
-            wrong = wrong or status("runtime_error", f"the layer itself: {error}")
+            wrong = wrong or status(error.status, f"the layer itself: {error}")
     if wrong is not None:
         yield wrong
 

@@ -30,10 +30,19 @@ def values(subject: Subject, dims: Dims, dtype: str, seed: int) -> list[Check]:
     found = compare(subject, VALUES, dims, dtype, seed)
     if all(c.result == "ok" or c.error is None for c in found):
         return found
-    again = [subject.asked.ask(probes.gradients, dims, [subject.draw(dims, dtype, seed)]) for _ in range(2)]
-    random = any((again[0][n].double() - t.double()).norm() > STEADY * t.double().norm() for n, t in again[1].items())
+    random = _is_random(subject, dims, dtype, seed)
     said = "it answers otherwise to the same values: dropout, or another random draw"
     return [replace(c, detail=said) if random and c.result == "wrong" else c for c in found]
+
+
+def _is_random(subject: Subject, dims: Dims, dtype: str, seed: int) -> bool:
+    """Whether a strategy answers otherwise when it is asked again; one that then raises is not."""
+    try:
+        one, two = (subject.asked.ask(probes.gradients, dims, [subject.draw(dims, dtype, seed)]) for _ in range(2))
+    except (WrongAnswerError, StrategyError):
+        return False
+    pairs = [(one[name].double(), two[name].double()) for name in one if name in two]
+    return any(a.shape != b.shape or bool((a - b).norm() > STEADY * b.norm()) for a, b in pairs)
 
 
 def size(subject: Subject, group: Group, seed: int) -> list[Check]:

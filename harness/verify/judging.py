@@ -89,8 +89,10 @@ class Yardstick:
                 else:
                     reference = peer(self.reference, dims, values, **(question.peer_options or question.truth_options))
             except Exception as error:
+                status, line = status_of(error)
+                where = dims_text(dict(dims))
                 raise UnsoundLayerError(
-                    f"its reference fails in {question.check} at {dims_text(dict(dims))}: {status_of(error)[1]}"
+                    f"its reference fails in {question.check} at {where}: {line}", status
                 ) from error
             if sum(t.numel() for t in oracle.values()) > LARGEST_REMEMBERED:
                 return reference, oracle

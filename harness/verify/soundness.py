@@ -16,6 +16,7 @@ from harness.layers.drawing import Values, draw
 from harness.layers.gradients import MissingGradientError, build
 from harness.layers.spec import Cost, Dims, Layer, Strategy
 from harness.records.dims import dims_text
+from harness.records.schema import Status
 from harness.verify.asking import status_of
 from harness.verify.probes import Answer, WrongAnswerError, gradients
 
@@ -24,7 +25,11 @@ STEADY = 1e-9
 
 
 class UnsoundLayerError(Exception):
-    """A layer that cannot be judged by; one line that says what to mend."""
+    """A layer that cannot be judged by: one line that says what to mend, and the status that this means."""
+
+    def __init__(self, reason: str, status: Status = "runtime_error") -> None:
+        super().__init__(reason)
+        self.status = status
 
 
 def refuse_unsound(layer: Layer, reference: Strategy, device: str) -> None:

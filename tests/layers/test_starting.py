@@ -34,8 +34,8 @@ def test_a_new_layer_passes_the_quick_gate(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("layer", ["affine", "rms_norm", "weighted_sum", "decay_attention"])
 def test_a_new_strategy_is_the_plain_way_in_a_file_of_its_own(tmp_path: Path, layer: str) -> None:
-    file = new_strategy(layer, "fast", tmp_path, [OURS], OURS)
-    assert file == tmp_path / "fast.py"
+    file, alone = new_strategy(layer, "fast", tmp_path, [OURS], OURS)
+    assert (file, alone) == (tmp_path / "fast.py", True)
     assert f'layer = "{layer}"' in file.read_text()
     entries = {e.strategy: e for e in scan([OURS, str(file)]) if e.layer == layer}
     own, fast, plain = (load(entries[name]) for name in (None, "fast", "autograd"))
@@ -50,8 +50,8 @@ def test_a_new_strategy_is_the_plain_way_in_a_file_of_its_own(tmp_path: Path, la
 def test_a_new_strategy_of_one_s_own_layer_goes_into_its_folder(tmp_path: Path) -> None:
     new_layer("bend", tmp_path)
     source = str(tmp_path / "bend")
-    file = new_strategy("bend", "fast", None, [OURS, source], OURS)
-    assert file == tmp_path / "bend" / "fast.py"
+    file, alone = new_strategy("bend", "fast", None, [OURS, source], OURS)
+    assert (file, alone) == (tmp_path / "bend" / "fast.py", False)
     assert 'layer = "' not in file.read_text()
     (entry,) = [e for e in scan([source]) if e.strategy == "fast"]
     assert load(entry).error is None
@@ -86,3 +86,19 @@ def test_a_copy_that_needs_its_folder_stays_there(tmp_path: Path) -> None:
     source = str(PACKAGES / "labels" / "cross_entropy")
     with pytest.raises(SourceError, match=r"imports from its own folder .*: leave out --into, to stay there"):
         new_strategy("cross_entropy", "fast", tmp_path, [OURS, source], OURS)
+
+
+def test_a_copy_of_a_package_s_strategy_imports_from_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied = tmp_path / "a_package_of_layers" / "cross_entropy"
+    copied.mkdir(parents=True)
+    (copied.parent / "__init__.py").write_text("")
+    for file in (PACKAGES / "labels" / "cross_entropy").glob("*.py"):
+        (copied / file.name).write_text(file.read_text())
+    monkeypatch.syspath_prepend(str(tmp_path))
+    file, alone = new_strategy("cross_entropy", "fast", tmp_path, [OURS, "a_package_of_layers"], OURS)
+    assert alone
+    assert "from a_package_of_layers.cross_entropy import IGNORED\n" in file.read_text()
+    (entry,) = scan([str(file)])
+    assert load(entry).error is None

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from harness.layers import spec
+from harness.layers import kernel as ahead
 from harness.layers.discover import Entry, load, scan
 from harness.run.compiling import undeclared
 from harness.verify.kernels import TARGETS, Resources, compile_ahead, dots_in, tensor_cores_in
@@ -22,7 +22,7 @@ ALL = [
 ]
 
 
-def _types(kernel: spec.Kernel, name: str) -> frozenset[str]:
+def _types(kernel: ahead.Kernel, name: str) -> frozenset[str]:
     return frozenset(str(t) for t in kernel.signatures[name].values() if str(t)[:1] == "*")
 
 
@@ -82,9 +82,9 @@ def test_what_a_reader_should_know_is_said(taken: dict[str, Any], fits: bool, re
 
 
 def test_targets_have_one_list_of_names() -> None:
-    assert tuple(TARGETS) == spec.TARGETS
+    assert tuple(TARGETS) == ahead.TARGETS
     with pytest.raises(ValueError, match="targets 'sm_1': choose from sm_80"):
-        spec.Kernel(None, ("forward",), {}, {}, ("sm_1",))
+        ahead.Kernel(None, ("forward",), {}, {}, ("sm_1",))
 
 
 @pytest.mark.parametrize(

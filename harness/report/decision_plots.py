@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 from harness.analyse import frames
 from harness.analyse.launches import GROUP
 from harness.analyse.pairs import FIRST_CALL_DOUBT
-from harness.report.drawing import GREY, Styles, count, group_title, head, legend, plain_ticks, threads
+from harness.report.drawing import GREY, Styles, count, group_title, head, legend, plain_ticks, telling, threads
 
 SERIES = ["device", "threads", "dtype", "pass"]
 
@@ -87,6 +87,7 @@ def break_evens(timing: pd.DataFrame, first: pd.DataFrame, styles: Styles, title
 
     Only groups whose own first calls were measured cold; None where there are none.
     """
+    timing, rest = telling(timing)
     known = first[first["cold"].notna()]
     cold = {tuple(key): float(s) for *key, s in known[[*GROUP, "strategy", "cold"]].itertuples(index=False)}
     groups = [
@@ -123,6 +124,6 @@ def break_evens(timing: pd.DataFrame, first: pd.DataFrame, styles: Styles, title
     head(
         figure,
         f"First call, compilation and all later ones, {title}\n"
-        f"a first call is measured once, right within a factor of {FIRST_CALL_DOUBT:g}; {count(timing)}",
+        f"a first call is measured once, right within a factor of {FIRST_CALL_DOUBT:g}; {count(timing)}{rest}",
     )
     return figure

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +17,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from harness.analyse.launches import GROUP
 from harness.records.store import Run
 
 SPARE = ("#56B4E9", "#F0E442", "#999999", "#661100")
@@ -35,10 +36,13 @@ RC = {
     "axes.axisbelow": True,
     "legend.frameon": False,
     "legend.fontsize": 7,
-    "figure.constrained_layout.use": True,
     "hatch.linewidth": 0.5,
 }
 Styles = dict[str, dict[str, Any]]
+SERIES = ["device", "dtype", "threads"]
+
+MOST_GROUPS = 12
+"""A figure has no more rows of panels than these; where a layer has more groups, the tables have them all."""
 
 HEAD_SIZE, WIDTH_OF_A_CHARACTER = 8.5, 0.56
 """Points, and ems, of a title."""
@@ -60,15 +64,19 @@ def machine(run: Run) -> str:
     return f"{chip} · torch {facts.get('torch', '?')}"
 
 
-def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write a figure as SVG (fixed salt, no date) and PNG; returns the paths."""
+def save(figure: Figure, stem: Path, pdf: bool = False) -> list[Path]:
+    """Lay a figure out and write it as SVG (fixed salt, no date) and PNG, on request as PDF too; returns the paths."""
+    figure.set_layout_engine("constrained")
     figure.draw_without_rendering()
-    with mpl.rc_context({"figure.constrained_layout.use": False}):
-        figure.set_layout_engine(None)  # laid out once, not again for each file
+    figure.set_layout_engine(None)  # laid out once, not again for each file
     svg, png = stem.with_suffix(".svg"), stem.with_suffix(".png")
     figure.savefig(svg, metadata={"Date": None, "Creator": None})
     figure.savefig(png, dpi=160, metadata={"Software": None})
-    return [svg, png]
+    if not pdf:
+        return [svg, png]
+    path = stem.with_suffix(".pdf")
+    figure.savefig(path, metadata={"CreationDate": None, "Creator": None, "Producer": None})
+    return [svg, png, path]
 
 
 def inline(figure: Figure, prefix: str) -> str:
@@ -94,6 +102,22 @@ def group_title(row: SimpleNamespace) -> str:
 def threads(row: SimpleNamespace) -> str:
     """The threads of a row, where it is of a CPU."""
     return f" · {row.threads} thread{'s' if row.threads > 1 else ''}" if row.device == "cpu" else ""
+
+
+def telling(frame: pd.DataFrame, keys: Sequence[str] = GROUP) -> tuple[pd.DataFrame, str]:
+    """The rows of at most ``MOST_GROUPS`` groups, and what to say of the others in the title.
+
+    Args:
+        keys: columns that make a group. Of too many, the first of each device × dtype × threads come first: a run
+            names a layer's most telling size first.
+    """
+    groups = frame[list(keys)].drop_duplicates()
+    if len(groups) <= MOST_GROUPS:
+        return frame, ""
+    turn = groups.groupby(SERIES, sort=False).cumcount()
+    kept = groups.loc[turn.sort_values(kind="stable").index[:MOST_GROUPS]]
+    chosen = pd.MultiIndex.from_frame(frame[list(keys)]).isin(pd.MultiIndex.from_frame(kept))
+    return frame[chosen], f"\n{MOST_GROUPS} of {len(groups)} are drawn; the table has all"
 
 
 def count(timing: pd.DataFrame) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness.analyse.contending import evidence
+from harness.analyse.findings import findings
 from harness.records.store import read
 from harness.report import everything, page
 from tests.analyse.recorded import SIZES, check, records, write
@@ -57,7 +57,7 @@ def _items(**more: Any) -> list[dict[str, Any]]:
 
 
 def _without_figures(folder: Path, items: list[dict[str, Any]]) -> str:
-    return page.render(evidence(read(write(folder, items))), [])
+    return page.render(findings(read(write(folder, items))), [])
 
 
 @pytest.fixture(scope="module")

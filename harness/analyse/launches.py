@@ -32,7 +32,7 @@ class LaunchSamples:
     @property
     def median(self) -> float:
         """Seconds a call."""
-        return median(self.seconds.tolist())
+        return float(median(self.seconds.tolist()))
 
 
 Launches = dict[int, LaunchSamples]

@@ -27,7 +27,8 @@ def decisions(winners: pd.DataFrame, styles: Styles, title: str) -> Figure:
     """
     sizes = list(dict.fromkeys(winners["dims"]))
     lines = list(winners.groupby(SERIES, sort=False))
-    figure = Figure(figsize=(max(4.6, 1.9 + 1.5 * len(sizes)), 0.95 + 0.42 * len(lines)))
+    names = max(1 + dims.count(",") for dims in sizes)
+    figure = Figure(figsize=(max(4.6, 1.9 + 1.5 * len(sizes)), 0.69 + 0.13 * names + 0.42 * len(lines)))
     axes = figure.subplots()
     for y, (_, rows) in enumerate(lines):
         for row in frames.rows_of(rows):

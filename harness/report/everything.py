@@ -21,5 +21,6 @@ def write_all(run: Run, folder: Path, pdf: bool = False) -> list[Path]:
     with mpl.rc_context(RC):
         for number, plot in enumerate(plots.draw(found)):
             written += save(plot.figure, folder / "plots" / plot.name, pdf)
-            figures.append(page.Figure(plot.name, plot.layer, plot.caption, inline(plot.figure, f"f{number}-")))
+            svg, width = inline(plot.figure, f"f{number}-"), plot.figure.get_figwidth()
+            figures.append(page.Figure(plot.name, plot.layer, plot.caption, width, svg))
     return [*written, interchange.write(found.have, folder), page.write(found, figures, folder)]

@@ -34,11 +34,12 @@ MARKS = {"faster": "▲", "slower": "▼", "tie": "=", "inconclusive": "?", "cle
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure of the page: the name of its files, its layer, what it shows, and its SVG element."""
+    """A figure of the page: the name of its files, its layer, what it shows, its width in inches and SVG element."""
 
     name: str
     layer: str
     caption: str
+    width: float
     svg: str
 
 

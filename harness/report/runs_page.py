@@ -18,7 +18,7 @@ from harness.report.numbers import speed_up
 from harness.report.writing import write as write_table
 
 FILE = "report.html"
-HEADINGS = {"dims": "size", "on_all": "on all"}
+HEADINGS = {"dims": "size"}
 
 
 @dataclass(frozen=True)
@@ -120,8 +120,7 @@ def _wide(rows: pd.DataFrame, keys: list[str], series: list[tuple[Any, ...]], ce
     for key, same in rows.groupby(keys, sort=False):
         cells = {tuple(getattr(r, name) for name in SERIES): cell(r) for r in frames.rows_of(same)}
         line = {HEADINGS.get(name, name): value for name, value in zip(keys, key, strict=True)}
-        line |= {_title(one): cells.get(one, "–") for one in series}
-        shown.append({**line, "on all": same["on_all"].iloc[0]})
+        shown.append({**line, "on all": same["on_all"].iloc[0], **{_title(s): cells.get(s, "–") for s in series}})
     return pd.DataFrame(shown)
 
 

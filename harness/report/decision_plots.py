@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import NullLocator
 
 from harness.analyse import frames
 from harness.analyse.launches import GROUP
@@ -114,6 +115,7 @@ def break_evens(timing: pd.DataFrame, first: pd.DataFrame, styles: Styles, title
         axes.set_title(f"{group_title(row)}\n{row.passed.replace('_', ' + ')}", loc="left", fontsize=7)
         axes.set_xlabel("calls")
         axes.set_xscale("log")
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.set_yscale("log")
         plain_ticks(axes.yaxis)
     for axes in panels.flat[len(groups) :]:

@@ -112,7 +112,7 @@ def measure(folder: Path) -> str:
     used = os.times()
     seconds = sum(used[:4]) - sum(cpu[:4])
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 2**20
-    found = sum(map(len, run.records.values()))
+    found = sum(len(records) for kind, records in run.records.items() if kind != "cell")
     return (
         f"{found:>7,} records: {time.perf_counter() - started:5.1f} s, {seconds:5.1f} s of CPU, "
         f"{peak:.2f} GiB, {len(paths)} files, {sum(p.stat().st_size for p in paths) / 2**20:.1f} MiB"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import permutations
 from statistics import fmean, geometric_mean
 from typing import Any, Literal
@@ -183,6 +184,7 @@ def rank(
         compare: the cost of the first over the second's; the cheapest has the lowest geometric mean over the others'.
         band: half-width of the tie band, in log-ratio.
     """
+    compare = cache(compare)
     place = {name: i for i, name in enumerate(candidates)}
     ratios = {a: [r for b in candidates if a != b and (r := compare(a, b).ratio) > 0] for a in candidates}
     cost = {name: geometric_mean(own) if own else math.inf for name, own in ratios.items()}

@@ -1,5 +1,6 @@
 # make bench            set up, check, measure, and write the page, tables and plots under results/
 # make test             set up and run the tests
+# make test-page        the pages in a headless Chromium; screenshots go to PAGE_SHOTS=DIR
 # make lint             formatting, lint and types
 # make verify           the gate alone
 # make aot              compile every Triton kernel for four GPUs without one, and write docs/kernels.md
@@ -25,7 +26,7 @@ endif
 
 DEVICE_ARG := $(if $(DEVICE),--device $(DEVICE))
 
-.PHONY: bench test lint verify aot audit mutate report clean setup
+.PHONY: bench test test-page lint verify aot audit mutate report clean setup
 
 bench: $(SETUP)
 	$(PY) -m harness bench --profile $(PROFILE) $(DEVICE_ARG) $(ARGS)
@@ -48,6 +49,10 @@ report: $(SETUP)
 
 test: $(SETUP_DEV)
 	$(PY) -m pytest $(ARGS)
+
+test-page: $(SETUP_DEV)
+	@command -v chromium google-chrome >/dev/null || { echo "make test-page needs chromium: apt-get install chromium" >&2; exit 2; }
+	PAGE_SHOTS="$(PAGE_SHOTS)" $(PY) -m pytest tests/report/test_browser.py $(ARGS)
 
 lint: $(SETUP_DEV)
 	$(PY) -m ruff format --check .

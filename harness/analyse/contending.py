@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, cached_property, partial
 from typing import Any, Literal
 
 import pandas as pd
 
 from harness.analyse import costs, frames, pairs, requirements
+from harness.analyse.launches import Arms, launches_of
 from harness.analyse.pairs import Comparison, Contest, Key, Ranking
 from harness.records.store import Run
 
@@ -72,6 +74,7 @@ class Evidence:
     """What answers about a run are taken from, so that many questions read the records once."""
 
     run: Run
+    measured: Arms
     contests: Mapping[Key, Contest]
     status: Mapping[Key, Sequence[Any]]
     timing: pd.DataFrame
@@ -84,17 +87,28 @@ class Evidence:
         """By layer."""
         return dict(self.run.of("run")[0]["baselines"])
 
+    @cached_property
+    def memory_at(self) -> dict[tuple[Any, ...], pd.DataFrame]:
+        """Rows of the memory frame by layer, dims, dtype and device."""
+        return dict(list(self.memory.groupby(["layer", "dims", "dtype", "device"], sort=False)))
+
+    @cached_property
+    def first_at(self) -> Callable[[str, str, str, str], dict[str, costs.FirstCall]]:
+        """The cold first calls that count for a layer, device, dims and dtype, found once each."""
+        return cache(partial(costs.first_calls, self.first))
+
 
 def evidence(run: Run) -> Evidence:
     """Gather it."""
-    timing = frames.timing(run)
+    timing, measured = frames.timing(run), launches_of(run)
     status: dict[Key, list[Any]] = {}
     for row in frames.rows_of(timing):
         key = (row.layer, row.dims, row.dtype, row.device, row.threads, row.passed)
         status.setdefault(key, []).append(row)
     return Evidence(
-        run, pairs.contests(run), status, timing, frames.memory(run), frames.first_calls(run), frames.gate(run)
-    )
+        run, measured, pairs.contests(run, measured), status, timing, frames.memory(run), frames.first_calls(run),
+        frames.gate(run),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -150,7 +164,8 @@ class Field:
 def excluded(have: Evidence, question: Question) -> dict[str, str]:
     """Why strategies are out whatever they cost: the gate, then what is required."""
     gate = have.gate[(have.gate["layer"] == question.layer) & (have.gate["device"] == question.device)]
-    unmet = requirements.unmet(have.run, question.layer, question.device, question.require)
+    wanted = question.require
+    unmet = requirements.unmet(have.run, question.layer, question.device, wanted) if wanted else {}
     found = {}
     for row in frames.rows_of(gate):
         if row.result != "ok":
@@ -169,8 +184,8 @@ def at(have: Evidence, question: Question, dims: str, out: Mapping[str, str]) ->
     """
     key = question.at(dims)
     contest = have.contests[key]
-    held = costs.held(have.memory, key)
-    first = costs.first_calls(have.first, question.layer, question.device, dims, question.dtype)
+    held = costs.held(have.memory_at[key[:4]], key) if key[:4] in have.memory_at else {}
+    first = have.first_at(question.layer, question.device, dims, question.dtype)
     barred, found = dict(out), {}
     for row in have.status.get(key, ()):
         name = row.strategy

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache, partial
 
 import pandas as pd
 
@@ -89,10 +90,10 @@ def break_evens(timing: pd.DataFrame, cold: pd.DataFrame, baselines: Mapping[str
     ``gain`` (seconds a call, negative where it is slower); ``calls``, ``calls_low``, ``calls_high`` (by the interval
     of the ratio; infinite: never).
     """
-    rows = []
+    rows, first_at = [], cache(partial(first_calls, cold))
     for key, group in timing[timing["status"] == "ok"].groupby([*GROUP, "pass"], sort=False):
         layer, dims, dtype, device = (str(part) for part in key[:4])
-        first = first_calls(cold, layer, device, dims, dtype)
+        first = first_at(layer, device, dims, dtype)
         base = group[group["strategy"] == baselines[layer]]
         if base.empty or baselines[layer] not in first:
             continue

@@ -12,17 +12,17 @@ from harness.analyse.launches import CASE, GROUP
 from harness.records.store import Record, Run
 
 
-def roofs(run: Run) -> pd.DataFrame:
-    """One row for each measured case whose work is known.
+def roofs(run: Run, wall: pd.DataFrame) -> pd.DataFrame:
+    """One row for each measured case whose work is known; ``wall`` is ``timing(run)``.
 
     Columns: the case; ``latency`` (seconds); ``flops`` and ``bytes`` that no implementation can do without;
     ``floor`` (seconds: the longer of bytes ÷ copy rate at that footprint and operations ÷ product rate); ``bound``
     (``memory`` or ``compute``); ``share`` (floor ÷ latency). On CUDA the latency is the device's, with a cold cache.
     """
     work = {tuple(r[k] for k in [*GROUP, "pass"]): r for r in run.of("work")}
-    frame = timing(run)
-    cold = timing(run, "device_cold")
-    frame.loc[frame["device"] == "cuda", "latency"] = cold.loc[cold["device"] == "cuda", "latency"]
+    frame, on_device = wall.copy(), wall["device"] == "cuda"
+    if on_device.any():
+        frame.loc[on_device, "latency"] = timing(run, "device_cold").loc[on_device, "latency"]
     rows = []
     for row in frame[frame["latency"].notna()].to_dict("records"):
         key = tuple(row[k] for k in [*GROUP, "pass"])
@@ -44,14 +44,14 @@ def _floors(roofs: list[Record], work: Record) -> tuple[float, float]:
     return work["bytes"] / near["per_second"], work["flops"] / product
 
 
-def regimes(run: Run) -> pd.DataFrame:
+def regimes(run: Run, wall: pd.DataFrame) -> pd.DataFrame:
     """One row for each CUDA case: seconds a call by ``wall``, ``device_cold`` and ``device_hot``.
 
-    ``dispatch_bound`` where Python and the launches take more than a fifth of the device's own time besides.
+    ``dispatch_bound`` where Python and the launches take more than a fifth of the device's own time besides;
+    ``wall`` is ``timing(run)``.
     """
-    frames = {
-        regime: timing(run, regime).set_index(CASE)["latency"] for regime in ("wall", "device_cold", "device_hot")
-    }
-    found = pd.DataFrame(frames).reset_index()
-    found = found[(found["device"] == "cuda") & found["wall"].notna()]
+    found = wall.loc[wall["device"] == "cuda", [*CASE, "latency"]].rename(columns={"latency": "wall"})
+    for regime in ("device_cold", "device_hot"):
+        found[regime] = timing(run, regime)["latency"] if len(found) else []
+    found = found[found["wall"].notna()]
     return found.assign(dispatch_bound=np.asarray(found["wall"] > DISPATCH_BOUND * found["device_hot"]))

@@ -59,12 +59,13 @@ def timing(run: Run, regime: str = "wall") -> pd.DataFrame:
     baselines = header["baselines"]
     arms, pressure = arms_of(run.of("samples"), regime), pressure_of(run.of("rounds"))
     names = _strategies(run)
+    statuses = _statuses(run, names)
     rows = []
     for *key, passed in planned(run):
         group = tuple(key)
         found = arms.get((*group, passed), {}) or derived(arms, group, passed)
         rows += _group_rows(
-            run, group, passed, found, names.get(group[0], []), baselines[group[0]], int(header.get("looks", 1)),
+            statuses, group, passed, found, names.get(group[0], []), baselines[group[0]], int(header.get("looks", 1)),
             pressure.get((*group, passed), 0.0),
         )  # fmt: skip
     frame = pd.DataFrame(rows, columns=[*CASE, *_TIMING])
@@ -106,7 +107,7 @@ def _same_bits(own: Launches) -> bool:
 
 
 def _group_rows(
-    run: Run,
+    statuses: dict[tuple[str, str], list[Record]],
     key: tuple[Any, ...],
     passed: str,
     arms: dict[tuple[str, bool], Launches],
@@ -124,7 +125,7 @@ def _group_rows(
     rows = []
     for name in names:
         own = arms.get((name, False), {})
-        status, reason = _status(run, key, passed, name, bool(own))
+        status, reason = _status(statuses.get((key[0], name), []), key, passed, bool(own))
         row: list[Any] = [*key, passed, name, status, reason]
         if status != "ok":
             rows.append([*row, *[math.nan] * 4, "", 0, 0, math.nan, math.nan, ""])
@@ -156,15 +157,22 @@ def _compare(own: Launches, base: Launches, comparisons: int, looks: int) -> Int
     return interval(list(found.values()), comparisons, looks) if found else None
 
 
-def _status(run: Run, key: tuple[Any, ...], passed: str, strategy: str, measured: bool) -> tuple[str, str]:
-    """The most telling status that concerns a case: what went wrong at it, then what kept it from being measured."""
-    layer, dims, dtype, device, threads = key
+def _statuses(run: Run, names: dict[str, list[str]]) -> dict[tuple[str, str], list[Record]]:
+    """Statuses by layer and strategy, in order; those of a whole layer are with each of its strategies."""
+    found: dict[tuple[str, str], list[Record]] = {}
+    for r in run.of("status"):
+        for name in [r["strategy"]] if r["strategy"] else names.get(r["layer"], []):
+            found.setdefault((r["layer"], name), []).append(r)
+    return found
+
+
+def _status(statuses: list[Record], key: tuple[Any, ...], passed: str, measured: bool) -> tuple[str, str]:
+    """The most telling of a strategy's statuses: what went wrong at a case, then what kept it from being measured."""
+    _, dims, dtype, device, threads = key
     mine = [
         r
-        for r in run.of("status")
-        if r["layer"] == layer
-        and r["strategy"] in (strategy, "")
-        and r["device"] in (device, "")
+        for r in statuses
+        if r["device"] in (device, "")
         and (not r["dims"] or (r["dims"], r["dtype"], r["threads"]) == (dims, dtype, threads))
         and r["pass"] in (passed, "")
         and r["stage"] not in ("memory", "first_call")

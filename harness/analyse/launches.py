@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ class LaunchSamples:
     @property
     def median(self) -> float:
         """Seconds a call."""
-        return float(np.median(self.seconds))
+        return float(median(self.seconds.tolist()))
 
 
 Launches = dict[int, LaunchSamples]
@@ -93,7 +94,8 @@ def differences(own: Launches, base: Launches) -> dict[int, float]:
     found = {}
     for launch in sorted(own.keys() & base.keys()):
         t, b = own[launch].seconds, base[launch].seconds
-        found[launch] = float(np.median(np.log(t / b)) if len(t) == len(b) else np.log(np.median(t) / np.median(b)))
+        paired = len(t) == len(b)
+        found[launch] = median(np.log(t / b).tolist()) if paired else float(np.log(np.median(t) / np.median(b)))
     return found
 
 
@@ -117,10 +119,10 @@ def launches_of(run: Run) -> Arms:
     return {key: arms.get(key, {}) or derived(arms, key[:-1], key[-1]) for key in planned(run)}
 
 
-def seconds_by_case(run: Run) -> dict[tuple[Any, ...], list[float]]:
-    """By case: seconds a call, of each round of each launch, as they were timed."""
+def seconds_by_case(measured: Arms) -> dict[tuple[Any, ...], list[float]]:
+    """By case: seconds a call, of each round of each launch, as they were timed; takes ``launches_of(run)``."""
     found: dict[tuple[Any, ...], list[float]] = {}
-    for key, arms in launches_of(run).items():
+    for key, arms in measured.items():
         for (strategy, again), own in arms.items():
             if not again:
                 found[*key, strategy] = [float(s) for _, one in sorted(own.items()) for s in one.seconds]

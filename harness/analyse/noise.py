@@ -9,7 +9,7 @@ from statistics import fmean
 import numpy as np
 import pandas as pd
 
-from harness.analyse.launches import GROUP, Launches, differences, launches_of
+from harness.analyse.launches import GROUP, Arms, Launches, differences
 from harness.analyse.statistics import interval, margin
 from harness.records.store import Run
 
@@ -18,8 +18,8 @@ COLUMNS = [
 ]  # fmt: skip
 
 
-def noise(run: Run) -> pd.DataFrame:
-    """One row for each measured group × pass.
+def noise(run: Run, measured: Arms) -> pd.DataFrame:
+    """One row for each measured group × pass; ``measured`` is ``launches_of(run)``.
 
     Columns: ``ratio``, ``ratio_low``, ``ratio_high`` (the baseline's second arm over its first); ``margin`` (the tie
     band's half-width that follows); ``within`` (median absolute deviation of the baseline's samples from their launch's
@@ -27,7 +27,7 @@ def noise(run: Run) -> pd.DataFrame:
     (share of the arms × launches that carry a flag).
     """
     rows = []
-    for key, first, second, arms in _baselines(run):
+    for key, first, second, arms in _baselines(run, measured):
         logs = list(differences(second, first).values())
         found = interval(logs, 1) if logs else None
         logs = [math.log(s.median) for s in first.values()]
@@ -40,13 +40,13 @@ def noise(run: Run) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def in_order(run: Run) -> pd.DataFrame:
+def in_order(run: Run, measured: Arms) -> pd.DataFrame:
     """The baseline's samples in the order in which they were taken, each over the median of its group × pass.
 
     Columns: group, pass, ``launch``, ``sample`` (number in the launch), ``share``.
     """
     frames_ = []
-    for key, first, _, _ in _baselines(run):
+    for key, first, _, _ in _baselines(run, measured):
         middle = float(np.median(np.concatenate([s.seconds for s in first.values()])))
         for launch, samples in sorted(first.items()):
             n = len(samples.seconds)
@@ -59,9 +59,10 @@ def in_order(run: Run) -> pd.DataFrame:
 
 def _baselines(
     run: Run,
+    measured: Arms,
 ) -> Iterator[tuple[tuple[object, ...], Launches, Launches, dict[tuple[str, bool], Launches]]]:
     baselines = run.of("run")[0]["baselines"]
-    for key, arms in launches_of(run).items():
+    for key, arms in measured.items():
         name = baselines.get(key[0], "")
         if first := arms.get((name, False), {}):
             yield key, first, arms.get((name, True), {}), arms

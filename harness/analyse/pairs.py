@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import permutations
 from statistics import fmean, geometric_mean
 from typing import Any, Literal
 
-from harness.analyse.launches import differences, launches_of
+from harness.analyse.launches import Arms, differences
 from harness.analyse.statistics import Interval, interval, margin, verdict
 from harness.records.store import Run
 
@@ -74,10 +75,14 @@ class Ranking:
     unsettled: tuple[str, ...] = ()
 
 
-def contests(run: Run) -> dict[Key, Contest]:
-    """The contest of every planned group × pass; what was not measured has no strategies in it."""
+def contests(run: Run, measured: Arms) -> dict[Key, Contest]:
+    """The contest of every planned group × pass; what was not measured has no strategies in it.
+
+    Args:
+        measured: ``launches_of(run)``.
+    """
     found, looks = {}, int(run.of("run")[0].get("looks", 1))
-    for key, arms in launches_of(run).items():
+    for key, arms in measured.items():
         own = {strategy: launches for (strategy, again), launches in arms.items() if not again and launches}
         baseline = run.of("run")[0]["baselines"].get(key[0], "")
         again = differences(arms.get((baseline, True), {}), own.get(baseline, {}))
@@ -179,6 +184,7 @@ def rank(
         compare: the cost of the first over the second's; the cheapest has the lowest geometric mean over the others'.
         band: half-width of the tie band, in log-ratio.
     """
+    compare = cache(compare)
     place = {name: i for i, name in enumerate(candidates)}
     ratios = {a: [r for b in candidates if a != b and (r := compare(a, b).ratio) > 0] for a in candidates}
     cost = {name: geometric_mean(own) if own else math.inf for name, own in ratios.items()}

@@ -65,12 +65,15 @@ def choose(
     Exit codes: 0 a settled pick · 1 no strategy does what is required · 2 bad input · 3 not settled, or a size outside
     of what was measured · 4 nothing was measured.
     """
+    from rich.console import Console
+
     from harness.analyse import choose as choosing
     from harness.analyse.contending import Question, evidence
     from harness.analyse.requirements import UnknownRequirementError
     from harness.analyse.sizes import OutsideError
     from harness.records.store import read
     from harness.report import answer as words
+    from harness.report.terminal import say, show
 
     required = [name.strip() for names in require or () for name in names.split(",") if name.strip()]
     question = Question(
@@ -90,7 +93,15 @@ def choose(
     if as_json:
         typer.echo(json.dumps(words.as_json(answer), indent=2, ensure_ascii=False))
     else:
-        typer.echo(words.text(answer))
+        console = Console(highlight=False)
+        say(words.sentence(answer), console, "bold")
+        if answer.standings:
+            typer.echo("")
+            show(words.table(answer), console)
+        for title, lines in words.rest(answer):
+            typer.echo(f"\n{title}:")
+            for line in lines:
+                say(f"  {line}", console)
     if answer.ranking is None:
         raise typer.Exit(FAILED)
     if not answer.settled:

@@ -92,28 +92,48 @@ def bench(
         raise typer.Exit(FAILED)
 
 
-@app.command(epilog="Example: layerbench report results/amd-epyc-2-cores/2026-11-22-default")
-def report(run: Annotated[Path, typer.Argument(help="The folder of a run.")], as_json: Json = False) -> None:
-    """Make the page, tables and plots of a run again, from its records alone."""
+@app.command(epilog="Example: layerbench report results/amd-epyc-2-cores/2026-11-23-default --pdf")
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="The folder of a run; or of several, to see them side by side.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Where several runs are shown side by side: a page and its tables.")
+    ] = None,
+    pdf: Annotated[bool, typer.Option("--pdf", help="Also write every plot as PDF.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Make the page, tables and plots of a run again, from its records alone; or one page of several runs."""
     from harness.publish.evidence import refuse_odd
     from harness.records.store import read
 
+    if len(runs) > 1 and out is None:
+        raise fail("several runs need --out FOLDER, where their page is written")
+    if len(runs) == 1 and out is not None:
+        raise fail("--out is for several runs side by side: one run's report lies in its own folder")
+    if len(runs) > 1 and pdf:
+        raise fail("--pdf is for the plots of one run: several runs side by side have none")
     with clear_errors():
-        refuse_odd(read(run))  # it may be a stranger's: names in it become names of files
-        _report(run, as_json)
+        for run in runs:
+            refuse_odd(read(run))  # it may be a stranger's: names in it become names of files
+        if out is not None:
+            _side_by_side(runs, out, as_json)
+        else:
+            _report(runs[0], as_json, pdf)
 
 
-def _report(folder: Path, as_json: bool) -> int:
+def _report(folder: Path, as_json: bool, pdf: bool = False) -> int:
     """Tables, plots, and the verdicts on the terminal; the number of measured cases."""
+    from rich.console import Console
+
     from harness.analyse import frames
     from harness.records.store import StoreError, read
     from harness.report import everything, tables
+    from harness.report.terminal import show
 
     run = read(folder)
     for warning in run.warnings:
         typer.echo(f"layerbench: {warning}", err=True)
     try:
-        everything.write_all(run, folder)
+        everything.write_all(run, folder, pdf)
     except OSError as error:
         raise StoreError(f"cannot write to {folder}: {error.strerror}") from None
     timing = frames.timing(run)
@@ -126,6 +146,36 @@ def _report(folder: Path, as_json: bool) -> int:
         typer.echo(json.dumps(answer, indent=2, ensure_ascii=False))
     else:
         for name, rows in timing.groupby("layer", sort=False):
-            typer.echo(f"\n{name}\n{tables.main(rows).to_markdown(index=False, disable_numparse=True)}")
+            typer.echo(f"\n{name}")
+            show(tables.main(rows), Console(highlight=False))
         typer.echo(f"\npage:   {folder / 'report.html'}\ntables: {folder / 'tables'}\nplots:  {folder / 'plots'}")
     return int((timing["status"] == "ok").sum())
+
+
+def _side_by_side(folders: list[Path], out: Path, as_json: bool) -> None:
+    """One page of several runs, and the table of each layer on the terminal."""
+    from rich.console import Console
+
+    from harness.analyse.findings import findings
+    from harness.analyse.side_by_side import side_by_side
+    from harness.records.store import FILE as RECORDS
+    from harness.records.store import StoreError, read
+    from harness.report import runs_page
+    from harness.report.terminal import show
+
+    if (out / RECORDS).exists():
+        raise fail(f"--out {out} holds a run: choose another folder, its own page would be lost")
+    found = side_by_side([findings(read(folder)) for folder in folders], [folder.resolve().name for folder in folders])
+    if found.cases.empty:
+        raise fail("none of these runs has a case: nothing was measured in them", NOTHING_RAN)
+    try:
+        page = runs_page.write(found, out)
+    except OSError as error:
+        raise StoreError(f"cannot write to {out}: {error.strerror}") from None
+    if as_json:
+        typer.echo(json.dumps({"page": str(page), "cases": as_rows(found.cases)}, indent=2, ensure_ascii=False))
+        return
+    for name, rows in found.cases.groupby("layer", sort=False):
+        typer.echo(f"\n{name}")
+        show(runs_page.ratios(found, rows), Console(highlight=False))
+    typer.echo(f"\npage:   {page}\ntables: {page.parent / 'tables'}")

@@ -39,7 +39,11 @@ class Choice:
         return words.table(self.answer)
 
     def __repr__(self) -> str:
-        return words.text(self.answer)
+        sections = [
+            f"{title}:\n" + "\n".join(f"  {line}" for line in lines) for title, lines in words.rest(self.answer)
+        ]
+        table = [self.frame.to_markdown(index=False, disable_numparse=True)] if self.answer.standings else []
+        return "\n\n".join([words.sentence(self.answer), *table, *sections])
 
     def _repr_html_(self) -> str:
         more = [*words.open_ones(self.answer), *words.rejected(self.answer), *words.more(self.answer)]

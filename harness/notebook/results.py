@@ -12,10 +12,9 @@ import matplotlib as mpl
 import pandas as pd
 
 from harness.analyse import choose as choosing
-from harness.analyse import contending, costs
+from harness.analyse import contending
 from harness.analyse import gate as found
-from harness.analyse.noise import noise
-from harness.analyse.winners import winners
+from harness.analyse.findings import Findings, findings
 from harness.notebook import shown
 from harness.notebook.answers import Choice
 from harness.notebook.gated import Gated
@@ -37,8 +36,12 @@ class Run(Gated):
     folder: Path
 
     @cached_property
+    def _found(self) -> Findings:
+        return findings(self.records)
+
+    @property
     def _have(self) -> contending.Evidence:
-        return contending.evidence(self.records)
+        return self._found.have
 
     @cached_property
     def timing(self) -> pd.DataFrame:
@@ -55,20 +58,20 @@ class Run(Gated):
         """One row a group × strategy: seconds of the first call, cold and cached."""
         return self._have.first
 
-    @cached_property
+    @property
     def decision(self) -> pd.DataFrame:
         """One row a group × pass: the pick, its runner-up, how sure that is."""
-        return winners(self._have)
+        return self._found.winners
 
-    @cached_property
+    @property
     def break_even(self) -> pd.DataFrame:
         """After how many calls a dearer first call is earned."""
-        return costs.break_evens(self._have.timing, self._have.first, self._have.baselines)
+        return self._found.break_evens
 
-    @cached_property
+    @property
     def noise(self) -> pd.DataFrame:
         """One row a group × pass: the baseline against itself."""
-        return noise(self.records)
+        return self._found.noise
 
     @cached_property
     def failures(self) -> pd.DataFrame:
@@ -113,7 +116,7 @@ class Run(Gated):
 
         Args:
             name: ``speedup``, ``decision``, ``ratio``, ``latency``, ``memory``, ``memory-size``, ``break-even``,
-                ``noise`` or ``training``.
+                ``noise``, ``roofline`` or ``training``.
             layer: may be left out where the run has but one.
 
         Raises:
@@ -126,7 +129,7 @@ class Run(Gated):
         if layer not in layers:
             raise choosing.QuestionError(f"this run has no layer {layer!r}: choose from {', '.join(layers)}")
         with mpl.rc_context(RC):
-            plot = next(plots.draw(self.records, self._have, f"{name}-{layer}"), None)
+            plot = next(plots.draw(self._found, f"{name}-{layer}"), None)
             if plot is None:
                 raise choosing.QuestionError(f"this run has nothing to draw {name} of {layer} from")
             plot.figure.draw_without_rendering()  # ticks take their look when they are first drawn

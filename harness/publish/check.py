@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.analyse.findings import findings
 from harness.publish import claims as claiming
 from harness.publish import manifest, statements
 from harness.publish.claims import Claim
@@ -90,7 +91,8 @@ def _derived(folder: Path, made: Manifest, run: Run, pictures: bool) -> Iterator
 
 
 def _tables(run: Run, folder: Path) -> list[Path]:
-    return [*tables.write_all(run, folder / "tables"), interchange.write(run, folder)]
+    found = findings(run)
+    return [*tables.write_all(run, folder / "tables", found), interchange.write(found.have, folder)]
 
 
 def _compared(folder: Path, again: Path, entries: list[Entry], what: str, names: list[str]) -> Iterator[Finding]:

@@ -172,19 +172,10 @@ def crossing(lower: str, upper: str, share: float) -> str:
     return ",".join(filter(None, (*between, options_text(lower))))
 
 
-def text(answer: Answer) -> str:
-    """All of it for a terminal."""
-    parts = [sentence(answer)]
-    if answer.standings:
-        parts.append(table(answer).to_markdown(index=False, disable_numparse=True))
-    for title, lines in (
-        ("runners-up", open_ones(answer)),
-        ("rejected", rejected(answer)),
-        ("notes", list(more(answer))),
-    ):
-        if lines:
-            parts.append("\n".join([f"{title}:", *(f"  {line}" for line in lines)]))
-    return "\n\n".join(parts)
+def rest(answer: Answer) -> Iterator[tuple[str, list[str]]]:
+    """What stands below the table: a title and its lines, where there are any."""
+    said = (("runners-up", open_ones(answer)), ("rejected", rejected(answer)), ("notes", list(more(answer))))
+    yield from ((title, lines) for title, lines in said if lines)
 
 
 def as_json(answer: Answer) -> dict[str, Any]:

@@ -10,12 +10,24 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import NullLocator
 
 from harness.analyse import frames
 from harness.analyse.launches import GROUP
 from harness.analyse.pairs import FIRST_CALL_DOUBT
 from harness.records.schema import pass_words
-from harness.report.drawing import GREY, Figure, Styles, count, group_title, head, legend, plain_ticks, threads
+from harness.report.drawing import (
+    GREY,
+    Figure,
+    Styles,
+    count,
+    group_title,
+    head,
+    legend,
+    plain_ticks,
+    telling,
+    threads,
+)
 
 SERIES = ["device", "threads", "dtype", "pass"]
 
@@ -27,7 +39,8 @@ def decisions(winners: pd.DataFrame, styles: Styles, title: str) -> Figure:
     """
     sizes = list(dict.fromkeys(winners["dims"]))
     lines = list(winners.groupby(SERIES, sort=False))
-    figure = Figure(figsize=(max(4.6, 1.9 + 1.5 * len(sizes)), 0.95 + 0.42 * len(lines)))
+    names = max(1 + dims.count(",") for dims in sizes)
+    figure = Figure(figsize=(max(4.6, 1.9 + 1.5 * len(sizes)), 0.69 + 0.13 * names + 0.42 * len(lines)))
     axes = figure.subplots()
     for y, (_, rows) in enumerate(lines):
         for row in frames.rows_of(rows):
@@ -87,6 +100,7 @@ def break_evens(timing: pd.DataFrame, first: pd.DataFrame, styles: Styles, title
 
     Only groups whose own first calls were measured cold; None where there are none.
     """
+    timing, rest = telling(timing)
     known = first[first["cold"].notna()]
     cold = {tuple(key): float(s) for *key, s in known[[*GROUP, "strategy", "cold"]].itertuples(index=False)}
     groups = [
@@ -112,6 +126,7 @@ def break_evens(timing: pd.DataFrame, first: pd.DataFrame, styles: Styles, title
         axes.set_title(f"{group_title(row)}\n{pass_words(row.passed)}", loc="left", fontsize=7)
         axes.set_xlabel("calls")
         axes.set_xscale("log")
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.set_yscale("log")
         plain_ticks(axes.yaxis)
     for axes in panels.flat[len(groups) :]:
@@ -123,6 +138,6 @@ def break_evens(timing: pd.DataFrame, first: pd.DataFrame, styles: Styles, title
     head(
         figure,
         f"First call, compilation and all later ones, {title}\n"
-        f"a first call is measured once, right within a factor of {FIRST_CALL_DOUBT:g}; {count(timing)}",
+        f"a first call is measured once, right within a factor of {FIRST_CALL_DOUBT:g}; {count(timing)}{rest}",
     )
     return figure

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,8 +15,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure as _Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from harness.analyse.launches import GROUP
 from harness.records.dims import options_text, sizes_of
 from harness.records.store import Run
 
@@ -36,10 +38,13 @@ RC = {
     "axes.axisbelow": True,
     "legend.frameon": False,
     "legend.fontsize": 7,
-    "figure.constrained_layout.use": True,
     "hatch.linewidth": 0.5,
 }
 Styles = dict[str, dict[str, Any]]
+SERIES = ["device", "dtype", "threads"]
+
+MOST_GROUPS = 6
+"""A figure has no more rows of panels than these; where a layer has more groups, the tables have them all."""
 
 HEAD_SIZE, WIDTH_OF_A_CHARACTER = 8.5, 0.56
 """Points, and ems, of a title."""
@@ -80,15 +85,17 @@ def machine(run: Run) -> str:
     return f"{chip} · torch {facts.get('torch', '?')}"
 
 
-def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write a figure as SVG (fixed salt, no date) and PNG; returns the paths."""
-    figure.draw_without_rendering()
-    with mpl.rc_context({"figure.constrained_layout.use": False}):
-        figure.set_layout_engine(None)  # laid out once, not again for each file
+def save(figure: Figure, stem: Path, pdf: bool = False) -> list[Path]:
+    """Lay a figure out and write it as SVG (fixed salt, no date) and PNG, on request as PDF too; returns the paths."""
+    ConstrainedLayoutEngine().execute(figure)  # once, not again for each file
     svg, png = stem.with_suffix(".svg"), stem.with_suffix(".png")
     figure.savefig(svg, metadata={"Date": None, "Creator": None})
     figure.savefig(png, dpi=160, metadata={"Software": None})
-    return [svg, png]
+    if not pdf:
+        return [svg, png]
+    path = stem.with_suffix(".pdf")
+    figure.savefig(path, metadata={"CreationDate": None, "Creator": None, "Producer": None})
+    return [svg, png, path]
 
 
 def inline(figure: Figure, prefix: str) -> str:
@@ -118,7 +125,7 @@ def threads(row: SimpleNamespace) -> str:
 
 def series(frame: pd.DataFrame) -> list[pd.DataFrame]:
     """Rows whose sizes a line may join: of one device × dtype × threads × options of the layer."""
-    keys = [frame["device"], frame["dtype"], frame["threads"], frame["dims"].map(options_text)]
+    keys = [*(frame[name] for name in SERIES), frame["dims"].map(options_text)]
     return [rows for _, rows in frame.groupby(keys, sort=False)]
 
 
@@ -128,6 +135,22 @@ def series_title(row: SimpleNamespace) -> str:
     return f"{row.device} · {row.dtype}{threads(row)}" + (f" · {options}" if options else "")
 
 
+def telling(frame: pd.DataFrame, keys: Sequence[str] = GROUP) -> tuple[pd.DataFrame, str]:
+    """The rows of at most ``MOST_GROUPS`` groups, and what to say of the others in the title.
+
+    Args:
+        keys: columns that make a group. Of too many, the first of each device × dtype × threads come first: a run
+            names a layer's most telling size first.
+    """
+    groups = frame[list(keys)].drop_duplicates()
+    if len(groups) <= MOST_GROUPS:
+        return frame, ""
+    turn = groups.groupby(SERIES, sort=False).cumcount()
+    kept = groups.loc[turn.sort_values(kind="stable").index[:MOST_GROUPS]]
+    chosen = pd.MultiIndex.from_frame(frame[list(keys)]).isin(pd.MultiIndex.from_frame(kept))
+    return frame[chosen], f"\n{MOST_GROUPS} of {len(groups)} are drawn; the table has all"
+
+
 def count(timing: pd.DataFrame) -> str:
     """The number of launches of what was measured."""
     n = sorted(set(timing.loc[timing["status"] == "ok", "launches"]))
@@ -135,12 +158,15 @@ def count(timing: pd.DataFrame) -> str:
 
 
 def plain_ticks(axis: Axis) -> None:
-    """Ticks of a logarithmic axis as plain numbers, the denser the less it spans."""
+    """Ticks of a logarithmic axis as plain numbers, the denser the less it spans.
+
+    It has no minor ticks: they say nothing that these do not, and took most of the time of a figure of many panels.
+    """
     low, high = axis.get_view_interval()
     steps = (1, 1.5, 2, 3, 5, 7) if high / low < 8 else (1, 2, 5) if high / low < 300 else (1,)
     axis.set_major_locator(LogLocator(10, steps))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_locator(NullLocator())
 
 
 def size_name(rows: pd.DataFrame) -> str:

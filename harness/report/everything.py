@@ -6,20 +6,21 @@ from pathlib import Path
 
 import matplotlib as mpl
 
-from harness.analyse import contending
+from harness.analyse.findings import findings
 from harness.records.store import Run
 from harness.report import interchange, page, plots, tables
 from harness.report.drawing import RC, inline, save
 
 
-def write_all(run: Run, folder: Path) -> list[Path]:
+def write_all(run: Run, folder: Path, pdf: bool = False) -> list[Path]:
     """Write ``tables/``, ``plots/``, ``pytest-benchmark.json`` and ``report.html`` into a folder; returns the paths."""
-    have = contending.evidence(run)
-    written = tables.write_all(run, folder / "tables", have)
+    found = findings(run)
+    written = tables.write_all(run, folder / "tables", found)
     (folder / "plots").mkdir(parents=True, exist_ok=True)
     figures = []
     with mpl.rc_context(RC):
-        for number, plot in enumerate(plots.draw(run, have)):
-            written += save(plot.figure, folder / "plots" / plot.name)
-            figures.append(page.Figure(plot.name, plot.layer, plot.caption, inline(plot.figure, f"f{number}-")))
-    return [*written, interchange.write(run, folder), page.write(have, figures, folder)]
+        for number, plot in enumerate(plots.draw(found)):
+            written += save(plot.figure, folder / "plots" / plot.name, pdf)
+            svg, width = inline(plot.figure, f"f{number}-"), plot.figure.get_figwidth()
+            figures.append(page.Figure(plot.name, plot.layer, plot.caption, width, svg))
+    return [*written, interchange.write(found.have, folder), page.write(found, figures, folder)]

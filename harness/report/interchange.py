@@ -13,23 +13,24 @@ from typing import Any
 
 from pytest_benchmark.stats import Stats
 
-from harness.analyse.frames import memory, rows_of, timing
+from harness.analyse.contending import Evidence
+from harness.analyse.frames import rows_of
 from harness.analyse.launches import CASE, GROUP, seconds_by_case
-from harness.records.store import Record, Run
+from harness.records.store import Record
 
 FILE = "pytest-benchmark.json"
 VERSION = "5.3.1"
 """Of the format: that of the pytest-benchmark release whose files these are like."""
 
 
-def to_pytest_benchmark(run: Run) -> dict[str, Any]:
+def to_pytest_benchmark(have: Evidence) -> dict[str, Any]:
     """The document; each case is a benchmark, its group the layer, size, dtype, device and pass."""
-    environment = run.of("environment")[0]
-    header = run.of("run")[0]
-    seconds = seconds_by_case(run)
-    bytes_of = {tuple(getattr(r, c) for c in [*GROUP, "strategy"]): r for r in rows_of(memory(run))}
+    environment = have.run.of("environment")[0]
+    header = have.run.of("run")[0]
+    seconds = seconds_by_case(have.measured)
+    bytes_of = {tuple(getattr(r, c) for c in [*GROUP, "strategy"]): r for r in rows_of(have.memory)}
     benchmarks = []
-    for row in rows_of(timing(run)):
+    for row in rows_of(have.timing):
         if row.status != "ok":
             continue
         case = tuple(getattr(row, "passed" if c == "pass" else c) for c in CASE)
@@ -89,8 +90,8 @@ def _machine(environment: Record) -> dict[str, Any]:
     }
 
 
-def write(run: Run, folder: Path) -> Path:
+def write(have: Evidence, folder: Path) -> Path:
     """Write the document into a run's folder."""
     path = folder / FILE
-    path.write_text(json.dumps(to_pytest_benchmark(run), indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(to_pytest_benchmark(have), indent=1) + "\n", encoding="utf-8")
     return path

@@ -16,12 +16,12 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from harness.analyse import costs, device, frames
+from harness.analyse import frames
 from harness.analyse import gate as gates
 from harness.analyse.choose import Answer, QuestionError, choose
 from harness.analyse.contending import Evidence, Question
-from harness.analyse.noise import noise
-from harness.analyse.winners import use_when, winners
+from harness.analyse.findings import Findings
+from harness.analyse.winners import use_when
 from harness.records.schema import LOOPED, pass_words
 from harness.records.store import Run
 from harness.report import answer as words
@@ -35,11 +35,12 @@ MARKS = {"faster": "▲", "slower": "▼", "tie": "=", "inconclusive": "?", "cle
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure of the page: the name of its files, its layer, what it shows, and its SVG element."""
+    """A figure of the page: the name of its files, its layer, what it shows, its width in inches and SVG element."""
 
     name: str
     layer: str
     caption: str
+    width: float
     svg: str
 
 
@@ -53,12 +54,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the page; ``name`` is that of its files in ``tables/``."""
+    """A table of the page; ``name`` is that of its ``files`` in ``tables/``, where it has any."""
 
     name: str
     caption: str
     columns: Sequence[str]
     rows: Sequence[Row]
+    files: bool = True
 
 
 @dataclass(frozen=True)
@@ -72,37 +74,40 @@ class Advice:
     answers: Sequence[tuple[str, Answer]]
 
 
-def write(have: Evidence, figures: Sequence[Figure], folder: Path) -> Path:
+def write(found: Findings, figures: Sequence[Figure], folder: Path) -> Path:
     """Write the page into a run's folder; returns its path."""
     path = folder / FILE
-    path.write_text(render(have, figures), encoding="utf-8")
+    path.write_text(render(found, figures), encoding="utf-8")
     return path
 
 
-def render(have: Evidence, figures: Sequence[Figure]) -> str:
-    """The page as HTML."""
-    run = have.run
-    environment = jinja2.Environment(
+def templates() -> jinja2.Environment:
+    """The templates of pages; what they are given is escaped."""
+    return jinja2.Environment(
         loader=jinja2.PackageLoader("harness.report", "templates"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    picks = winners(have)
-    shown = {table.name: table for table in _tables(have, picks)}
+
+
+def render(found: Findings, figures: Sequence[Figure]) -> str:
+    """The page as HTML."""
+    have, run, picks = found.have, found.run, found.winners
+    shown = {table.name: table for table in _tables(found)}
     layers = list(dict.fromkeys(have.timing["layer"]))
     context = {
         "machine": machine(run),
         "header": run.of("run")[0],
-        "facts": list(_facts(have)),
+        "facts": list(facts(found)),
         "advice": [_advice(have, layer, picks[picks["layer"] == layer]) for layer in layers],
         "figures": figures,
         "tables": shown,
         "layers": layers,
         "filters": {name: _values(have, name) for name in FILTERS},
-        "warnings": list(_warnings(have)),
-        "notes": tables.notes(gates.matrix(run)),
+        "warnings": list(warnings(found)),
+        "notes": tables.notes(found.matrix),
         "failures": tables.wrong(gates.failures(run, run.of("run")[0].get("sources", [])[1:])),
         "reproduce": list(_reproduce(run)),
         "sentence": words.sentence,
@@ -111,7 +116,7 @@ def render(have: Evidence, figures: Sequence[Figure]) -> str:
         "marks": MARKS,
         "svg": Markup,
     }
-    return environment.get_template("report.html.jinja").render(context) + "\n"
+    return templates().get_template("report.html.jinja").render(context) + "\n"
 
 
 def _advice(have: Evidence, layer: str, picks: pd.DataFrame) -> Advice:
@@ -126,8 +131,9 @@ def _advice(have: Evidence, layer: str, picks: pd.DataFrame) -> Advice:
     return Advice(layer, facts.get("title", ""), facts.get("formula", ""), use_when(picks), answers)
 
 
-def _facts(have: Evidence) -> Iterator[tuple[str, str, str]]:
+def facts(found: Findings) -> Iterator[tuple[str, str, str]]:
     """What stands in the head: a word, its value, and ``good``, ``bad`` or nothing."""
+    have = found.have
     header = have.run.of("run")[0]
     environment = have.run.of("environment")[0] if have.run.of("environment") else {}
     yield "started", header.get("started", "unknown").replace("T", " ").replace("Z", " UTC"), ""
@@ -137,7 +143,7 @@ def _facts(have: Evidence) -> Iterator[tuple[str, str, str]]:
     yield "commit", commit + (" with changes" if dirty else ""), "bad" if dirty else ""
     passed = int((have.gate["result"] == "ok").sum())
     yield "gate", f"{passed} of {len(have.gate)} strategies passed", "good" if passed == len(have.gate) else "bad"
-    caught = Counter(gates.controls(have.run)["result"])
+    caught = Counter(found.controls["result"])
     if caught:
         text = f"{caught['caught']} planted faults caught, {caught['missed']} missed"
         yield "controls", text, "bad" if caught["missed"] else "good"
@@ -150,7 +156,9 @@ def _facts(have: Evidence) -> Iterator[tuple[str, str, str]]:
     yield "flagged", f"{flagged} of {len(ok)} cases", ""
 
 
-def _warnings(have: Evidence) -> Iterator[str]:
+def warnings(found: Findings) -> Iterator[str]:
+    """A line for everything that gives reason to doubt the run, and for what was not measured."""
+    have = found.have
     yield from have.run.warnings
     ok = have.timing[have.timing["status"] == "ok"]
     if ok.empty:
@@ -161,7 +169,7 @@ def _warnings(have: Evidence) -> Iterator[str]:
     for proof in have.run.of("proof"):
         if proof["result"] == "failed":
             yield f"The meter failed a proof here: {proof['proof']}, {proof['what']} {proof['figure']:.3g}."
-    if gates.matrix(have.run).empty:
+    if found.matrix.empty:
         yield "These records hold no composability checks: choose cannot answer what a strategy can be combined with."
     few = ok[ok["ratio_low"].isna() & (ok["verdict"] != "baseline")]
     if len(few):
@@ -185,39 +193,47 @@ FLAGS = {
 }
 
 
-def _tables(have: Evidence, picks: pd.DataFrame) -> Iterator[Table]:
-    run = have.run
-    noisy, earned = noise(run), costs.break_evens(have.timing, have.first, have.baselines)
-    yield _table("decision", "What to use, by case", decision_tables.decision(picks), picks)
+def _tables(found: Findings) -> Iterator[Table]:
+    have, picks = found.have, found.winners
+    yield table("decision", "What to use, by case", decision_tables.decision(picks), picks)
     for layer, rows in have.timing.groupby("layer", sort=False):
-        yield _table(f"timing-{layer}", f"All measured cases of {layer}", tables.main(rows), rows)
+        yield table(f"timing-{layer}", f"All measured cases of {layer}", tables.main(rows), rows)
     for name, caption, shown in (
         ("gate", "The gate", tables.gate(have.gate)),
-        ("matrix", "What a strategy can be combined with", tables.matrix(gates.matrix(run))),
-        ("correctness", "Error against the float64 oracle", tables.correctness(frames.correctness(run))),
-        ("determinism", "How far outputs and gradients repeat", tables.determinism(gates.determinism(run))),
-        ("controls", "Planted faults, which the gate must catch", gates.controls(run)),
-        ("training", "Training on the layer's data", tables.training(frames.training(run))),
+        ("matrix", "What a strategy can be combined with", tables.matrix(found.matrix)),
+        ("correctness", "Error against the float64 oracle", tables.correctness(found.correctness)),
+        ("determinism", "How far outputs and gradients repeat", tables.determinism(found.determinism)),
+        ("controls", "Planted faults, which the gate must catch", found.controls),
+        ("training", "Training on the layer's data", tables.training(found.training)),
         ("memory", "Memory above parameters and inputs", tables.memory(have.memory)),
         ("first_call", "The first forward and backward", tables.first_call(have.first)),
-        ("break_even", "When a dearer first call is earned", decision_tables.break_even(earned)),
-        ("noise", "The baseline against itself", decision_tables.noise(noisy)),
-        ("roofs", "Share of the nearer roof", meter.roofs(device.roofs(run))),
-        ("regimes", "The three regimes of the GPU", meter.regimes(device.regimes(run))),
-        ("meter", "What the meter proved of itself in this run", meter.proofs(frames.proofs(run))),
-        ("environment", "The machine and the software", tables.environment(run)),
+        ("break_even", "When a dearer first call is earned", decision_tables.break_even(found.break_evens)),
+        ("noise", "The baseline against itself", decision_tables.noise(found.noise)),
+        ("roofs", "Share of the nearer roof", meter.roofs(found.roofs)),
+        ("regimes", "The three regimes of the GPU", meter.regimes(found.regimes)),
+        ("meter", "What the meter proved of itself in this run", meter.proofs(found.proofs)),
+        ("environment", "The machine and the software", tables.environment(found.run)),
     ):
         if not shown.empty:
-            yield _table(name, caption, shown)
+            yield table(name, caption, shown)
 
 
-def _table(name: str, caption: str, shown: pd.DataFrame, keys: pd.DataFrame | None = None) -> Table:
+def table(
+    name: str, caption: str, shown: pd.DataFrame, keys: pd.DataFrame | None = None, filters: Sequence[str] = FILTERS,
+    files: bool = True,
+) -> Table:  # fmt: skip
+    """A frame of texts as a table of a page.
+
+    Args:
+        keys: rows in the same order, with the columns that the page filters by.
+        files: whether it is also in ``tables/``.
+    """
     cells = [[str(value) for value in row] for row in shown.itertuples(index=False, name=None)]
-    filters: list[dict[str, str]] = [{} for _ in cells]
+    wanted: list[dict[str, str]] = [{} for _ in cells]
     if keys is not None:
-        filters = [{k: str(row[k]) for k in FILTERS} for row in keys.to_dict("records")]
-    rows = [Row(own, wanted) for own, wanted in zip(cells, filters, strict=True)]
-    return Table(name, caption, [str(column) for column in shown.columns], rows)
+        wanted = [{k: str(row[k]) for k in filters} for row in keys.to_dict("records")]
+    rows = [Row(*both) for both in zip(cells, wanted, strict=True)]
+    return Table(name, caption, [str(column) for column in shown.columns], rows, files)
 
 
 def _values(have: Evidence, name: str) -> list[str]:

@@ -16,17 +16,16 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from harness.analyse import contending, frames
-from harness.analyse.contending import Evidence
+from harness.analyse import frames
+from harness.analyse.findings import Findings, findings
 from harness.analyse.launches import GROUP
-from harness.analyse.noise import in_order, noise
-from harness.analyse.winners import winners
 from harness.records.schema import pass_words
 from harness.records.store import Run
 from harness.report import decision_plots, sweep_plots
 from harness.report.drawing import (
     GREY,
     RC,
+    SERIES,
     Figure,
     Styles,
     complete,
@@ -40,9 +39,12 @@ from harness.report.drawing import (
     series,
     series_title,
     size_name,
+    telling,
 )
+from harness.report.roofline import rooflines
 
-NAMES = ("decision", "speedup", "ratio", "latency", "memory-size", "break-even", "noise", "memory", "training")
+NAMES = ("decision", "speedup", "ratio", "latency", "memory-size", "break-even", "noise", "roofline", "memory",
+         "training")  # fmt: skip
 """What there can be a plot of; its name is one of these, a hyphen and the layer's."""
 
 
@@ -60,20 +62,22 @@ def write_all(run: Run, folder: Path) -> list[Path]:
     """Draw every plot of a run as SVG and PNG; returns the paths."""
     folder.mkdir(parents=True, exist_ok=True)
     with mpl.rc_context(RC):
-        return [path for plot in draw(run) for path in save(plot.figure, folder / plot.name)]
+        return [path for plot in draw(findings(run)) for path in save(plot.figure, folder / plot.name)]
 
 
-def draw(run: Run, have: Evidence | None = None, only: str = "") -> Iterator[Plot]:
+def draw(found: Findings, only: str = "") -> Iterator[Plot]:
     """Every plot of a run, or only that of a name, one after the other; draw and save within ``mpl.rc_context(RC)``."""
-    have = have or contending.evidence(run)
-    timing, memory = have.timing, have.memory
-    first, picks, noisy, samples = have.first, winners(have), noise(run), in_order(run)
-    styles = complete(frames.styles(run))
+    run, timing, memory = found.run, found.have.timing, found.have.memory
+    styles, roofs = complete(frames.styles(run)), run.of("roof")
     for layer, rows in timing.groupby("layer", sort=False):
         title = f"{layer} · {machine(run)}"
-        held, cold = _of(memory, layer), _of(first, layer)
+        held, cold = _of(memory, layer), _of(found.have.first, layer)
+        noisy, samples, points = (_of(x, layer) for x in (found.noise, found.in_order, found.roofs))
         figures: dict[str, tuple[str, Callable[[], Figure | None]]] = {
-            "decision": ("what to use", partial(decision_plots.decisions, _of(picks, layer), styles, title)),
+            "decision": (
+                "what to use",
+                partial(decision_plots.decisions, _of(found.winners, layer), styles, title),
+            ),
             "speedup": ("speed-up over the baseline", partial(speed_ups, rows, styles, title)),
             "ratio": ("speed-up against size", partial(sweep_plots.ratios, rows, styles, title)),
             "latency": ("time against size", partial(latencies, rows, styles, title)),
@@ -82,10 +86,8 @@ def draw(run: Run, have: Evidence | None = None, only: str = "") -> Iterator[Plo
                 "first call and all later ones",
                 partial(decision_plots.break_evens, rows, cold, styles, title),
             ),
-            "noise": (
-                "the baseline against itself",
-                partial(sweep_plots.noises, _of(noisy, layer), _of(samples, layer), title),
-            ),
+            "noise": ("the baseline against itself", partial(sweep_plots.noises, noisy, samples, title)),
+            "roofline": ("rates under the machine's roofs", partial(rooflines, points, roofs, styles, title)),
         }
         for name, (caption, drawn) in figures.items():
             if only in ("", f"{name}-{layer}") and (figure := drawn()) is not None:
@@ -94,7 +96,7 @@ def draw(run: Run, have: Evidence | None = None, only: str = "") -> Iterator[Plo
         if only in ("", f"memory-{layer}"):
             figure = memories(rows, styles, f"{layer} · {machine(run)}")
             yield Plot(f"memory-{layer}", str(layer), "memory of each strategy", figure)
-    for name, rows in _trainings(frames.training(run)):
+    for name, rows in _trainings(found.training):
         if only in ("", f"training-{name}"):
             layer = str(rows["layer"].iloc[0])
             yield Plot(f"training-{name}", layer, "training curves", curves(rows, styles, f"{layer} · {machine(run)}"))
@@ -106,6 +108,7 @@ def _of(frame: pd.DataFrame, layer: object) -> pd.DataFrame:
 
 def speed_ups(timing: pd.DataFrame, styles: Styles, title: str) -> Figure:
     """Baseline time ÷ strategy time with its interval, a panel for each group × pass; the tie band is shaded."""
+    timing, rest = telling(timing)
     groups = list(timing.groupby(GROUP, sort=False))
     passes = list(dict.fromkeys(timing.sort_values("order")["pass"]))
     names = list(dict.fromkeys(timing["strategy"]))
@@ -134,7 +137,7 @@ def speed_ups(timing: pd.DataFrame, styles: Styles, title: str) -> Figure:
     head(
         figure,
         f"Speed-up over {_baseline(timing)}, {title}\n"
-        f"95 % intervals, joint in each panel; tie band grey; {count(timing)}",
+        f"95 % intervals, joint in each panel; tie band grey; {count(timing)}{rest}",
     )
     return figure
 
@@ -178,6 +181,7 @@ def _speed_up_panel(axes: Axes, rows: pd.DataFrame, names: list[str], styles: St
 
 def latencies(timing: pd.DataFrame, styles: Styles, title: str) -> Figure:
     """Time against size on log-log axes, a panel for each series (see ``drawing.series``) and pass."""
+    timing, rest = telling(timing, SERIES)
     lines = series(timing)
     passes = list(dict.fromkeys(timing.sort_values("order")["pass"]))
     figure = Figure(figsize=(1.4 + 2.6 * len(passes), 0.9 + 2.1 * len(lines)))
@@ -199,7 +203,7 @@ def latencies(timing: pd.DataFrame, styles: Styles, title: str) -> Figure:
         line[0].set_ylabel("time for one call (µs)")
     handles, labels = legend(panels.flat)
     figure.legend(handles, labels, loc="outside right upper")
-    head(figure, f"Time against size, {title}\nmedian over all rounds; {count(timing)}")
+    head(figure, f"Time against size, {title}\nmedian over all rounds; {count(timing)}{rest}")
     return figure
 
 
@@ -222,6 +226,7 @@ def _latency_line(axes: Axes, rows: pd.DataFrame, style: dict[str, Any], name: s
 
 def memories(memory: pd.DataFrame, styles: Styles, title: str) -> Figure:
     """Bytes above parameters and inputs, bars from zero, a row for each group."""
+    memory, rest = telling(memory)
     groups = list(memory.groupby(GROUP, sort=False))
     columns = {
         "saved": "saved for backward",
@@ -247,7 +252,7 @@ def memories(memory: pd.DataFrame, styles: Styles, title: str) -> Figure:
         line[0].set_title(f"{group_title(next(frames.rows_of(rows)))}\n{columns['saved']}", loc="left")
     panels[0][0].set_yticks(range(len(names)), names)
     panels[0][0].set_ylim(len(names) - 0.5, -0.5)
-    head(figure, f"Memory above parameters and inputs, {title}\nexact bytes of torch's allocator, one call")
+    head(figure, f"Memory above parameters and inputs, {title}\nexact bytes of torch's allocator, one call{rest}")
     return figure
 
 

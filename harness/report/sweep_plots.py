@@ -12,6 +12,7 @@ from harness.analyse.launches import GROUP
 from harness.records.schema import pass_words
 from harness.report.drawing import (
     GREY,
+    SERIES,
     Figure,
     Styles,
     count,
@@ -22,8 +23,12 @@ from harness.report.drawing import (
     series,
     series_title,
     size_name,
+    telling,
     threads,
 )
+
+MOST_NOISES = 48
+"""The noise plot shows no more groups × passes than these, the noisiest."""
 
 
 def _swept(frame: pd.DataFrame) -> list[pd.DataFrame]:
@@ -33,6 +38,7 @@ def _swept(frame: pd.DataFrame) -> list[pd.DataFrame]:
 
 def ratios(timing: pd.DataFrame, styles: Styles, title: str) -> Figure | None:
     """Speed-up against size: a ribbon is the interval, grey the tie band, 1.0 the baseline. None without two sizes."""
+    timing, rest = telling(timing, SERIES)
     swept = _swept(timing)
     passes = list(dict.fromkeys(timing.sort_values("order")["pass"]))
     if not swept or not (timing["verdict"] == "baseline").any():
@@ -53,7 +59,8 @@ def ratios(timing: pd.DataFrame, styles: Styles, title: str) -> Figure | None:
     figure.legend(handles, labels, loc="outside lower left", ncols=6)
     head(
         figure,
-        f"Speed-up against size, {title}\nribbon: 95 % interval, joint at each size; grey: tie band; {count(timing)}",
+        f"Speed-up against size, {title}\n"
+        f"ribbon: 95 % interval, joint at each size; grey: tie band; {count(timing)}{rest}",
     )
     return figure
 
@@ -75,7 +82,8 @@ def _ratio_panel(axes: Axes, rows: pd.DataFrame, styles: Styles) -> None:
 
 def bytes_by_size(memory: pd.DataFrame, styles: Styles, title: str) -> Figure | None:
     """Bytes above parameters and inputs against size, a panel for each pass that differs. None without two sizes."""
-    swept = _swept(memory[memory["reason"] == ""])
+    memory, rest = telling(memory[memory["reason"] == ""], SERIES)
+    swept = _swept(memory)
     if not swept:
         return None
     passes = ("forward", "forward_backward", "step")
@@ -105,7 +113,7 @@ def bytes_by_size(memory: pd.DataFrame, styles: Styles, title: str) -> Figure | 
     figure.legend(handles, labels, loc="outside lower left", ncols=6)
     head(
         figure,
-        f"Memory against size, {title}\nhighest above parameters and inputs, exact bytes of torch's allocator",
+        f"Memory against size, {title}\nhighest above parameters and inputs, exact bytes of torch's allocator{rest}",
     )
     return figure
 
@@ -117,6 +125,9 @@ def noises(noise: pd.DataFrame, samples: pd.DataFrame, title: str) -> Figure | N
     """
     if noise.empty:
         return None
+    every = len(noise)
+    noise = noise.loc[noise["margin"].nlargest(MOST_NOISES).index.sort_values()]
+    rest = f"\nthe noisiest {MOST_NOISES} of {every}; the table has all" if every > MOST_NOISES else ""
     figure = Figure(figsize=(7.2, max(2.4, 0.9 + 0.19 * len(noise))))
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.3))
     for y, row in enumerate(frames.rows_of(noise)):
@@ -134,7 +145,7 @@ def noises(noise: pd.DataFrame, samples: pd.DataFrame, title: str) -> Figure | N
     both = samples["pass"] == "forward_backward"
     chosen = samples[both] if both.any() else samples
     _samples(right, next(rows for _, rows in chosen.groupby([*GROUP, "pass"], sort=False)))
-    head(figure, f"Noise, {title}")
+    head(figure, f"Noise, {title}{rest}")
     return figure
 
 

@@ -11,11 +11,10 @@ from typing import Any
 
 import pandas as pd
 
-from harness.analyse import contending, costs, device, frames
-from harness.analyse import gate as found
-from harness.analyse.noise import noise
+from harness.analyse import frames
+from harness.analyse import gate as gates
+from harness.analyse.findings import Findings, findings
 from harness.analyse.statistics import FEWEST_LAUNCHES
-from harness.analyse.winners import winners
 from harness.records.store import Run
 from harness.report import decision_tables as decided
 from harness.report import meter
@@ -23,30 +22,29 @@ from harness.report.numbers import number, speed_up
 from harness.report.writing import write
 
 
-def write_all(run: Run, folder: Path, have: contending.Evidence | None = None) -> list[Path]:
+def write_all(run: Run, folder: Path, found: Findings | None = None) -> list[Path]:
     """Write every table of a run as Markdown, CSV and LaTeX; returns the paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    have = have or contending.evidence(run)
-    timing = have.timing
-    picks, earned, noisy = winners(have), costs.break_evens(timing, have.first, have.baselines), noise(run)
+    found = found or findings(run)
+    have, noisy = found.have, found.noise
     written = []
-    for layer, rows in timing.groupby("layer", sort=False):
+    for layer, rows in have.timing.groupby("layer", sort=False):
         written += write(folder / f"timing-{layer}", rows.drop(columns="order"), main(rows))
     for name, frame, shown in (
-        ("decision", picks, decided.decision(picks)),
-        ("break_even", earned, decided.break_even(earned)),
+        ("decision", found.winners, decided.decision(found.winners)),
+        ("break_even", found.break_evens, decided.break_even(found.break_evens)),
         ("noise", noisy, decided.noise(noisy)),
-        ("gate", frames.gate(run), gate(frames.gate(run))),
-        ("matrix", found.matrix(run), matrix(found.matrix(run))),
-        ("determinism", found.determinism(run), determinism(found.determinism(run))),
-        ("controls", found.controls(run), found.controls(run)),
-        ("correctness", frames.correctness(run), correctness(frames.correctness(run))),
-        ("training", _without_curves(frames.training(run)), training(frames.training(run))),
-        ("memory", frames.memory(run), memory(frames.memory(run))),
-        ("first_call", frames.first_calls(run), first_call(frames.first_calls(run))),
-        ("roofs", device.roofs(run), meter.roofs(device.roofs(run))),
-        ("regimes", device.regimes(run), meter.regimes(device.regimes(run))),
-        ("meter", frames.proofs(run), meter.proofs(frames.proofs(run))),
+        ("gate", have.gate, gate(have.gate)),
+        ("matrix", found.matrix, matrix(found.matrix)),
+        ("determinism", found.determinism, determinism(found.determinism)),
+        ("controls", found.controls, found.controls),
+        ("correctness", found.correctness, correctness(found.correctness)),
+        ("training", _without_curves(found.training), training(found.training)),
+        ("memory", have.memory, memory(have.memory)),
+        ("first_call", have.first, first_call(have.first)),
+        ("roofs", found.roofs, meter.roofs(found.roofs)),
+        ("regimes", found.regimes, meter.regimes(found.regimes)),
+        ("meter", found.proofs, meter.proofs(found.proofs)),
         ("environment", environment(run), environment(run)),
     ):
         if not shown.empty:
@@ -118,9 +116,9 @@ def matrix(frame: pd.DataFrame) -> pd.DataFrame:
     if frame.empty:
         return frame
     shown = frame.assign(mark=[_mark(row) for row in frames.rows_of(frame)])
-    wide = shown.pivot_table(index=found.CASE, columns="check", values="mark", aggfunc="first", sort=False)
-    present = [check for check in found.MATRIX if check in wide.columns]
-    return wide[present].fillna("").rename(columns=found.MATRIX).reset_index().rename_axis(columns=None)
+    wide = shown.pivot_table(index=gates.CASE, columns="check", values="mark", aggfunc="first", sort=False)
+    present = [check for check in gates.MATRIX if check in wide.columns]
+    return wide[present].fillna("").rename(columns=gates.MATRIX).reset_index().rename_axis(columns=None)
 
 
 def _mark(row: Any) -> str:
@@ -133,7 +131,7 @@ def notes(frame: pd.DataFrame) -> list[str]:
     said = frame[frame["result"].isin(["unsupported", "upstream", "wrong"])]
     lines = []
     for (result, detail), same in said.groupby(["result", "detail"], sort=False):
-        where = ", ".join(f"{r.layer}/{r.strategy} {found.MATRIX[r.check]}" for r in frames.rows_of(same))
+        where = ", ".join(f"{r.layer}/{r.strategy} {gates.MATRIX[r.check]}" for r in frames.rows_of(same))
         lines.append(f"{MARKS.get(str(result), '✗')} {where}: {detail}")
     return lines
 

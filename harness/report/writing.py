@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,12 @@ SIGNS = {
     "×": r"$\times$", "±": r"$\pm$", "÷": r"$\div$", "µ": r"\textmu{}", "–": "--", "·": r"$\cdot$", "≈": r"$\approx$",
     "−": "$-$", "✓": r"\checkmark{}", "✗": r"$\times$", "ᵘ": r"$^{\mathrm{u}}$", "σ": r"$\sigma$", "…": r"\dots{}",
     "Σ": r"$\Sigma$", "→": r"$\to$", "²": r"$^2$", "³": r"$^3$", "∞": r"$\infty$", "≤": r"$\leq$", "≥": r"$\geq$",
+    "√": r"$\surd$", "α": r"$\alpha$", "β": r"$\beta$", "ε": r"$\varepsilon$", "Δ": r"$\Delta$", "¹": r"$^1$",
 }  # fmt: skip
 """Signs that LaTeX knows by another name; letters with accents it takes as they are."""
+
+_UNKNOWN = re.compile(r"[^\x00-\u017f]")
+"""What LaTeX stops at, unless it has a name: it is shown by its number."""
 
 
 def write(stem: Path, frame: pd.DataFrame, shown: pd.DataFrame) -> list[Path]:
@@ -41,6 +46,7 @@ def latex(shown: pd.DataFrame) -> str:
     text = plain.to_latex(index=False, escape=True, longtable=long, column_format="l" * len(shown.columns))
     for sign, name in SIGNS.items():
         text = text.replace(sign, name)
+    text = _UNKNOWN.sub(lambda found: f"[U+{ord(found[0]):04X}]", text)
     packages = ["booktabs", *(["longtable"] if long else []), *(["amssymb"] if "checkmark" in text else []),
                 *(["textcomp"] if "textmu" in text else [])]  # fmt: skip
     return f"% \\usepackage{{{','.join(packages)}}}\n{text}"

@@ -31,14 +31,16 @@ def test_a_share_is_that_of_the_nearer_roof(tmp_path: Path, flops: int, size: in
     rng = np.random.default_rng(0)
     items = [strategy("autograd"), *ROOFS, Work(GROUP, "forward", flops, size)]
     items += [samples("autograd", launch, about(2 * floor, 0), rng) for launch in range(1, 6)]
-    (row,) = roofs(write(tmp_path, *items)).to_dict("records")
+    run = write(tmp_path, *items)
+    (row,) = roofs(run, timing(run)).to_dict("records")
     assert row["floor"] == pytest.approx(floor)
     assert row["share"] == pytest.approx(0.5)
     assert row["bound"] == bound
 
 
 def test_a_pass_without_known_work_has_no_share(tmp_path: Path) -> None:
-    assert roofs(run_of(tmp_path, {"autograd": 1e-3})).empty
+    run = run_of(tmp_path, {"autograd": 1e-3})
+    assert roofs(run, timing(run)).empty
 
 
 def test_regimes_stand_beside_each_other_and_a_wait_for_launches_is_named(tmp_path: Path) -> None:
@@ -51,12 +53,13 @@ def test_regimes_stand_beside_each_other_and_a_wait_for_launches_is_named(tmp_pa
         for regime, t in times.items()
     ]
     run = write(tmp_path, *items, head=header(CUDA))
-    (row,) = regimes(run).to_dict("records")
+    (row,) = regimes(run, timing(run)).to_dict("records")
     assert timing(run)["flags"].tolist() == ["dispatch_bound"]
     assert {name: row[name] for name in times} == pytest.approx(times)
     assert row["dispatch_bound"]
 
 
 def test_a_cpu_has_one_regime(tmp_path: Path) -> None:
-    assert regimes(run_of(tmp_path, {"autograd": 1e-3})).empty
+    run = run_of(tmp_path, {"autograd": 1e-3})
+    assert regimes(run, timing(run)).empty
     assert Group(**vars(GROUP)) == GROUP

@@ -9,7 +9,7 @@ import pytest
 
 from harness.analyse import costs
 from harness.analyse.contending import evidence
-from harness.analyse.noise import in_order, noise
+from harness.analyse.findings import findings
 from harness.analyse.winners import use_when, winners
 from harness.records.store import read
 from harness.report import decision_tables
@@ -88,14 +88,14 @@ def test_a_size_of_one_dtype_only_is_an_empty_cell_of_the_others(tmp_path: Path)
 
 
 def test_noise_is_what_was_put_in(tmp_path: Path) -> None:
-    found = noise(have(tmp_path, {SIZES[0]: {"plain": 1e-5}}, noise=0.05, launches=40, passes=("step",)).run)
-    row = found.iloc[0]
+    found = findings(have(tmp_path, {SIZES[0]: {"plain": 1e-5}}, noise=0.05, launches=40, passes=("step",)).run)
+    row = found.noise.iloc[0]
     assert row["between"] == pytest.approx(0.05, rel=0.4)
     assert row["within"] == pytest.approx(0.001 * 0.6745, rel=0.4)
     assert row["ratio_low"] <= 1 <= row["ratio_high"]
     assert row["margin"] >= 0.02
     assert row["noisy"] == 0
-    samples = in_order(have(tmp_path / "2", {SIZES[0]: {"plain": 1e-5}}, passes=("step",)).run)
+    samples = findings(have(tmp_path / "2", {SIZES[0]: {"plain": 1e-5}}, passes=("step",)).run).in_order
     assert len(samples) == 8 * 7
     assert samples["share"].median() == pytest.approx(1)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from harness.analyse.contending import evidence
 from harness.report.interchange import to_pytest_benchmark, write
 from tests.analyse.made_up import run_of
 
@@ -15,7 +16,7 @@ TIMES = {"autograd": 1e-3, "fast": 5e-4}
 
 
 def test_seconds_travel_as_they_were_timed_and_verdicts_beside_them(tmp_path: Path) -> None:
-    found = {b["params"]["strategy"]: b for b in to_pytest_benchmark(run_of(tmp_path, TIMES))["benchmarks"]}
+    found = {b["params"]["strategy"]: b for b in to_pytest_benchmark(evidence(run_of(tmp_path, TIMES)))["benchmarks"]}
     assert found.keys() == TIMES.keys()
     fast = found["fast"]
     assert len(fast["stats"]["data"]) == fast["stats"]["rounds"] == 8 * 11
@@ -27,11 +28,11 @@ def test_seconds_travel_as_they_were_timed_and_verdicts_beside_them(tmp_path: Pa
 
 
 def test_no_name_of_a_machine_travels(tmp_path: Path) -> None:
-    assert to_pytest_benchmark(run_of(tmp_path, TIMES))["machine_info"]["node"] == ""
+    assert to_pytest_benchmark(evidence(run_of(tmp_path, TIMES)))["machine_info"]["node"] == ""
 
 
 def test_pytest_benchmark_compares_two_runs(tmp_path: Path) -> None:
-    files = [str(write(run_of(tmp_path / n, TIMES, seed=i), tmp_path / n)) for i, n in enumerate("ab")]
+    files = [str(write(evidence(run_of(tmp_path / n, TIMES, seed=i)), tmp_path / n)) for i, n in enumerate("ab")]
     script = "import sys; from pytest_benchmark.cli import main; sys.exit(main())"
     done = subprocess.run(
         [sys.executable, "-c", script, "compare", *files, "--columns=median"],

@@ -1,15 +1,13 @@
-"""The page: whole, self-contained, escaped, the same bytes every time; and alive in a browser where there is one."""
+"""The page: whole, self-contained, escaped, the same bytes every time (test_browser.py: alive in a browser)."""
 
 import re
-import shutil
-import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.analyse.contending import evidence
+from harness.analyse.findings import findings
 from harness.records.store import read
 from harness.report import everything, page
 from tests.analyse.recorded import SIZES, check, records, write
@@ -57,7 +55,7 @@ def _items(**more: Any) -> list[dict[str, Any]]:
 
 
 def _without_figures(folder: Path, items: list[dict[str, Any]]) -> str:
-    return page.render(evidence(read(write(folder, items))), [])
+    return page.render(findings(read(write(folder, items))), [])
 
 
 @pytest.fixture(scope="module")
@@ -137,26 +135,3 @@ def test_few_launches_and_missing_checks_are_warned_of(tmp_path: Path) -> None:
     assert "6 cases have too few launches for an interval." in text or "12 cases have too few launches" in text
     assert "These records hold no composability checks" in text
     assert "Nothing is settled;" in text
-
-
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
-def test_in_a_browser_the_filter_works_and_nothing_complains(whole: tuple[Path, str], tmp_path: Path) -> None:
-    act = (
-        "<script>var s = document.querySelector('select[name=pass]'); s.value = 'step';"
-        "s.dispatchEvent(new Event('change', {bubbles: true}));"
-        "document.title = [document.querySelectorAll('tr[data-pass=step]:not([hidden])').length,"
-        "document.querySelectorAll('tr[data-pass=forward_backward]:not([hidden])').length].join(' ');</script></body>"
-    )
-    copy = tmp_path / "page.html"
-    copy.write_text(whole[1].replace("</body>", act))
-    done = subprocess.run(
-        [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
-         "--enable-logging=stderr", "--dump-dom", f"--user-data-dir={tmp_path / 'profile'}", copy.as_uri()],
-        capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    shown, hidden = re.search(r"<title>(\d+) (\d+)</title>", done.stdout).groups()  # type: ignore[union-attr]
-    assert (int(shown) > 0, int(hidden)) == (True, 0)
-    assert not [line for line in done.stderr.splitlines() if "CONSOLE" in line]

@@ -1,0 +1,94 @@
+"""Plots: the roofline where there are roofs, no more panels than can be read, files that are the same bytes again."""
+
+import hashlib
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from harness.analyse.findings import findings
+from harness.records.store import read
+from harness.report import plots, roofline
+from harness.report.drawing import MOST_GROUPS, RC, complete, inline, save, telling
+from tests.analyse.recorded import SIZES, records, write
+
+TIMES = {dims: {"plain": 2e-5, "hand": 1e-5} for dims in SIZES[:2]}
+ROOFS = [
+    *({"kind": "roof", "device": "cpu", "threads": 1, "what": "copy", "dtype": "", "footprint": 2**n, "per_second": 1e10 * n} for n in (16, 28)),
+    {"kind": "roof", "device": "cpu", "threads": 1, "what": "product", "dtype": "float32", "footprint": 0, "per_second": 1e11},
+]  # fmt: skip
+
+
+def _with_roofs(folder: Path, flops: int = 10_000) -> Path:
+    items = records(TIMES, passes=("step",))
+    work = [{"kind": "work", **group, "pass": "step", "flops": flops, "bytes": 5_000} for group in items[0]["groups"]]
+    return write(folder, [*items, *ROOFS, *work])
+
+
+def test_a_roofline_has_a_point_for_each_strategy_and_the_measured_rates(tmp_path: Path) -> None:
+    found = findings(read(_with_roofs(tmp_path)))
+    with mpl.rc_context(RC):
+        styles = complete(
+            {
+                "plain": {"color": "#000000", "marker": "o", "dash": "-"},
+                "hand": dict.fromkeys(("color", "marker", "dash")),
+            }
+        )
+        figure = roofline.rooflines(found.roofs, found.run.of("roof"), styles, "one")
+        assert figure is not None
+        (axes,) = figure.axes
+    points = {line.get_label(): line.get_xydata() for line in axes.lines if line.get_label() in TIMES[SIZES[0]]}
+    assert np.asarray(points["plain"])[0] == pytest.approx([2.0, 10_000 / 2e-5 / 1e9], rel=0.02)
+    assert np.asarray(points["hand"])[0] == pytest.approx([2.0, 10_000 / 1e-5 / 1e9], rel=0.02)
+    highest = max(float(np.max(line.get_ydata())) for line in axes.lines)
+    assert highest == pytest.approx(100)  # nothing is above the rate of products
+    texts = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert texts == ["280 GB/s, copies of 256 MiB", "160 GB/s, copies of 64 KiB"]
+
+
+def test_there_is_no_roofline_without_roofs_or_without_operations(tmp_path: Path) -> None:
+    names = lambda folder: {plot.name for plot in plots.draw(findings(read(folder)))}  # noqa: E731
+    with mpl.rc_context(RC):
+        assert "roofline-one" in names(_with_roofs(tmp_path / "a"))
+        assert "roofline-one" not in names(_with_roofs(tmp_path / "b", flops=0))
+        assert "roofline-one" not in names(write(tmp_path / "c", records(TIMES)))
+
+
+def test_of_many_groups_each_series_shows_its_first_ones(tmp_path: Path) -> None:
+    times = {f"N={2**n},D=4": {"plain": 1e-5} for n in range(1, 12)}
+    items = records(times, passes=("step",), launches=1)
+    items[0]["groups"] += [{**group, "threads": 2} for group in items[0]["groups"]]
+    timing = findings(read(write(tmp_path, items))).have.timing
+    kept, said = telling(timing)
+    groups = kept[["dims", "threads"]].drop_duplicates()
+    assert said == f"\n{MOST_GROUPS} of 22 are drawn; the table has all"
+    assert list(groups.groupby("threads").size()) == [MOST_GROUPS // 2] * 2
+    assert set(groups["dims"]) == set(list(times)[: MOST_GROUPS // 2])
+    few = timing[timing["dims"].isin(list(times)[: MOST_GROUPS // 2])]
+    same, nothing = telling(few)
+    assert same is few
+    assert nothing == ""
+
+
+def test_every_file_of_a_figure_has_the_same_layout_and_the_same_bytes_again(tmp_path: Path) -> None:
+    def figure() -> Figure:
+        made = Figure(figsize=(3, 2))
+        made.subplots().set_xlabel("size")
+        made.suptitle("a title")
+        return made
+
+    with mpl.rc_context(RC):
+        one = figure()
+        paths = save(one, tmp_path / "a", pdf=True)
+        place = one.axes[0].get_position().bounds
+        assert [p.suffix for p in paths] == [".svg", ".png", ".pdf"]
+        assert one.get_layout_engine() is None
+        inline(one, "f0-")
+        assert one.axes[0].get_position().bounds == place
+        again = save(figure(), tmp_path / "b", pdf=True)
+        assert [p.suffix for p in save(figure(), tmp_path / "c")] == [".svg", ".png"]
+    digests = [[hashlib.sha256(p.read_bytes()).hexdigest() for p in files] for files in (paths, again)]
+    assert digests[0] == digests[1]
+    assert b"CreationDate" not in paths[2].read_bytes()

@@ -1,0 +1,64 @@
+"""Tables on a terminal: colours, columns that fit; plain Markdown where there is none."""
+
+import io
+import re
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from harness.report.terminal import say, show
+
+FRAME = pd.DataFrame(
+    {
+        "size": ["N=1024,D=1024"] * 3, "dtype": ["float32"] * 3, "device": ["cpu"] * 3, "pass": ["forward_backward"] * 3,
+        "strategy": ["plain", "hand", "other"], "time (µs)": ["1206", "602.1", "–"], "speed-up": ["1.00×", "2.00× (1.94–2.05)", "–"],
+        "verdict": ["baseline", "faster", "wrong"], "tie band": ["±2.0 %"] * 3, "n": ["5", "5", "–"],
+        "notes": ["", "no steady state", "a reason that is much longer than any column of a table ought to be, [red]and more"],
+    }
+)  # fmt: skip
+ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def _shown(width: int) -> str:
+    console = Console(
+        file=io.StringIO(), force_terminal=True, width=width, color_system="standard", highlight=False, record=True
+    )
+    show(FRAME, console)
+    return console.export_text(styles=True)
+
+
+@pytest.mark.parametrize("width", [72, 80, 100, 140, 200])
+def test_no_line_is_longer_than_the_terminal_and_none_is_broken(width: int) -> None:
+    lines = ESCAPE.sub("", _shown(width)).rstrip("\n").split("\n")
+    table = [line for line in lines if not line.startswith("left out")]
+    assert all(len(line.rstrip()) <= width for line in table)
+    assert len([line for line in table if line.strip()]) == 2 + len(FRAME)
+    for row, strategy, speed in zip(table[2:], FRAME["strategy"], FRAME["speed-up"], strict=True):
+        assert strategy in row
+        assert speed in row  # what matters is never cut
+
+
+def test_a_narrow_terminal_has_fewer_columns_and_says_which() -> None:
+    assert "left out" not in _shown(160)
+    said = ESCAPE.sub("", _shown(80))
+    assert "left out at this width: " in said
+    assert "verdict" in said.split("\n")[0]
+    assert " n " not in said.split("\n")[0]
+
+
+def test_verdicts_are_coloured_and_markup_of_others_is_not() -> None:
+    shown = _shown(200)
+    assert "\x1b[1;32mfaster" in shown
+    assert "\x1b[1;31mwrong" in shown
+    assert "[red]" in ESCAPE.sub("", shown)
+
+
+def test_what_is_piped_is_plain() -> None:
+    stream = io.StringIO()
+    console = Console(file=stream, highlight=False)
+    show(FRAME, console)
+    say("a line with \x1b[31mcolour and " + "words " * 40, console, "bold")
+    assert "\x1b" not in stream.getvalue()
+    assert stream.getvalue().startswith("| size")
+    assert stream.getvalue().count("\n") == 2 + len(FRAME) + 1

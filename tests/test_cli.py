@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from harness.layers.discover import scan
 from harness.records.store import FILE, Run, read
 from tests.analyse.made_up import run_of
 from tests.conftest import PACKAGES, ROOT, Cli
+
+LAYERS = ", ".join(sorted({e.layer for e in scan(["implementations"])}))
 
 
 def test_list_names_layers_and_strategies(cli: Cli) -> None:
@@ -33,7 +36,7 @@ def test_help_shows_an_example_for_each_command(cli: Cli) -> None:
     [
         (
             ("bench", "--layer", "nope"),
-            "unknown layer 'nope': choose from affine, decay_attention, rms_norm, weighted_sum",
+            f"unknown layer 'nope': choose from {LAYERS}",
         ),
         (("bench", "--strategy", "nope"), "unknown strategy 'nope': choose from autograd, compiled"),
         (("verify", "--strategy", "nope"), "unknown strategy 'nope'"),
@@ -53,7 +56,7 @@ def test_help_shows_an_example_for_each_command(cli: Cli) -> None:
         (("choose", "no/such/run", "--layer", "affine"), "holds no records.jsonl"),
         (
             ("aot", "--layer", "nope"),
-            "unknown layer 'nope': choose from affine, decay_attention, rms_norm, weighted_sum",
+            f"unknown layer 'nope': choose from {LAYERS}",
         ),
         (("aot", "--target", "sm_1"), "unknown target 'sm_1': choose from sm_80, sm_90, sm_100, gfx942"),
         (("aot", "--out", "table.txt"), "--out table.txt: give a file that ends in .md or .csv"),

@@ -14,7 +14,7 @@ from harness.layers.gradients import build, vjp
 from harness.layers.spec import options_of
 from harness.measure import memory
 from harness.measure.passes import ready
-from implementations import decay_attention
+from implementations import decay_attention, swiglu
 
 ENTRIES = {(e.layer, e.strategy): e for e in scan(["implementations"])}
 LAYERS = sorted({layer for layer, _ in ENTRIES})
@@ -111,6 +111,52 @@ def test_decay_attention_keeps_a_tenth_of_the_bytes_by_hand() -> None:
     }
     assert saved["function"] == 4 * 4 * 1024
     assert saved["function"] <= saved["autograd"] / 10
+
+
+@pytest.mark.parametrize(("name", "kept"), [("autograd", 5), ("library", 4), ("function", 2)])
+def test_swiglu_keeps_what_it_says_of_b_times_h(name: str, kept: int) -> None:
+    layer, dims = _layer("swiglu"), {"B": 64, "I": 16, "H": 48, "O": 32}
+    values = draw(layer, dims, torch.float32, "cpu", 0)
+    saved = memory.measure(ready(layer, _strategy("swiglu", name), dims, values).calls, "cpu").saved
+    assert saved == 4 * kept * 64 * 48
+
+
+def test_swiglu_s_products_are_counted_as_torch_counts_them() -> None:
+    layer, dims = _layer("swiglu"), {"B": 32, "I": 16, "H": 24, "O": 8}
+    values = draw(layer, dims, torch.float32, "cpu", 0)
+    instance = build(_strategy("swiglu", "autograd"), dims, values.parameters)
+    with FlopCounterMode(display=False) as forward:
+        _, pullback = vjp(instance, values.leaves())
+    with FlopCounterMode(display=False) as backward:
+        pullback(values.cotangent)
+    assert forward.get_total_flops() == layer.cost("forward", dims).flops - 5 * 32 * 24  # products alone
+    assert backward.get_total_flops() == layer.cost("backward", dims).flops - 6 * 32 * 24
+
+
+def test_swiglu_s_losses_are_the_data_s_and_training_beats_persistence_and_linear_maps() -> None:
+    """On the years learnt from and on those held out."""
+    layer, reference = _layer("swiglu"), _strategy("swiglu", "autograd")
+    task, (example,), held_out = layer.task, layer.task.examples(), swiglu.held_out()
+    naive = [task.loss(e.inputs["x"][:, :1], e.target).item() for e in (example, held_out)]
+    assert naive == pytest.approx([task.naive_loss, 0.6905], abs=5e-5)
+    best = torch.linalg.lstsq(example.inputs["x"], example.target).solution
+    linear = [task.loss(e.inputs["x"] @ best, e.target).item() for e in (example, held_out)]
+    assert linear == pytest.approx([0.5025, 0.4914], abs=5e-5)
+    found = []
+    for seed in range(8):
+        parameters = draw(layer, task.dims, torch.float64, "cpu", seed).parameters
+        parameters = {n: p.requires_grad_() for n, p in parameters.items()}
+        optimizer = torch.optim.SGD(parameters.values(), lr=task.learning_rate)
+        for _ in range(task.steps):
+            optimizer.zero_grad()
+            task.loss(reference.forward(**example.inputs, **parameters), example.target).backward()
+            optimizer.step()
+        with torch.no_grad():
+            trained = [task.loss(reference.forward(**e.inputs, **parameters), e.target) for e in (example, held_out)]
+        found.append(torch.stack(trained))
+    mean = torch.stack(found).mean(0)
+    assert mean.tolist() == pytest.approx([0.498, 0.475], abs=0.005)
+    assert (mean < torch.tensor(linear)).all()
 
 
 def test_weighted_sum_s_naive_loss_is_the_data_s() -> None:

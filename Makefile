@@ -51,7 +51,7 @@ test: $(SETUP_DEV)
 	$(PY) -m pytest $(ARGS)
 
 test-page: $(SETUP_DEV)
-	@command -v chromium google-chrome >/dev/null || { echo "make test-page needs chromium: apt-get install chromium" >&2; exit 2; }
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { echo "make test-page needs chromium: apt-get install chromium" >&2; exit 2; }
 	PAGE_SHOTS="$(PAGE_SHOTS)" $(PY) -m pytest tests/report/test_browser.py $(ARGS)
 
 lint: $(SETUP_DEV)

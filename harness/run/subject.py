@@ -36,9 +36,12 @@ def main(connection: Connection, sources: tuple[str, ...], device: str, interpre
         os.environ["TRITON_INTERPRET"] = "1"
     import torch
 
+    from harness.verify.interpreting import quicken
     from harness.verify.state import remember_state
 
     torch.set_num_threads(1)
+    if interpret:
+        quicken()
     remember_state()
     shelf = Shelf(sources, device)
     while True:

@@ -144,8 +144,8 @@ def compare(subject: Subject, question: Question, dims: Dims, dtype: str, seed: 
 
     Args:
         seed: of the first draw; draw d has seed + d.
-        draws: a first look; what exceeds its bound by less than three times is drawn again, 64 times, and that is
-            final.
+        draws: a first look; what exceeds its bound by less than three times is drawn again, 8 times where it was
+            fewer, and then 64 times, and that is final.
 
     Raises:
         StrategyError: the strategy raised, and the question is not optional.
@@ -187,7 +187,8 @@ def compare(subject: Subject, question: Question, dims: Dims, dtype: str, seed: 
 
     ratios = {name: pool.ratio() for name, pool in pools.items()}
     if draws < FINAL_DRAWS and 1 < max(ratios.values(), default=0.0) < RETRY_BELOW:
-        return compare(subject, question, dims, dtype, seed + draws, FINAL_DRAWS)
+        more = DRAWS if draws < DRAWS else FINAL_DRAWS
+        return compare(subject, question, dims, dtype, seed + draws, more)
     if not ratios:
         return [record("answer", "ok", seed=seed, draws=draws)]
     return [

@@ -5,8 +5,9 @@ Over D draws, for an output or gradient tensor, with eps the spacing of the case
     √Σ‖out − oracle‖²  ≤  2 · max(√Σ‖reference − oracle‖², 4 · eps · √Σ‖oracle‖²)
 
 where the reference runs in the same dtype on the same device: a strategy may be at most twice as far from the truth
-as plain autograd is. The sums are pooled over draws because a single draw of right code can be unlucky. What exceeds
-the bound by less than three times is drawn again, more often, and that result is final.
+as plain autograd is. The sums are pooled over draws because a single draw of right code can be unlucky: 8, or fewer
+where a draw is dear. What exceeds the bound by less than three times is drawn again, 8 times where that was fewer and
+then 64 times, and that result is final.
 
 A defect in one place is lost in a norm, but it repeats in its place and rounding does not: so every element is
 pooled over the draws as well, each draw divided by the oracle's own root mean square, so that no draw outweighs the

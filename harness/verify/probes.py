@@ -229,16 +229,17 @@ def forward_ad(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answ
 
 
 def func_grad(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
-    """Gradients by ``torch.func.grad`` of ⟨y, c⟩."""
+    """Output and gradients by ``torch.func.grad`` of ⟨y, c⟩."""
     (mine,) = values
     instance = build(strategy, dims, mine.parameters)
     operands = {**mine.differentiable(), **{n: p.detach() for n, p in instance.parameters.items()}}
 
-    def value(t: Tensors) -> Tensor:
-        return torch.sum(call_with(instance, {**mine.inputs, **t}, mine.inputs) * mine.cotangent)
+    def value(t: Tensors) -> tuple[Tensor, Tensor]:
+        output = call_with(instance, {**mine.inputs, **t}, mine.inputs)
+        return torch.sum(output * mine.cotangent), output
 
-    found = torch.func.grad(value)(operands)
-    return named(list(operands), [found[n] for n in operands])
+    found, output = torch.func.grad(value, has_aux=True)(operands)
+    return {"output": output.detach()} | named(list(operands), [found[n] for n in operands])
 
 
 def per_sample(strategy: Strategy, dims: Dims, values: Sequence[Values], ensemble: bool) -> Answer:

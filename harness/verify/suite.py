@@ -30,8 +30,11 @@ of 8. A dim of LONG_INTERPRETED takes more than any block holds."""
 MANY_FLOPS, MANY_ELEMENTS = 10**8, 2**15
 """Work at most, and where one dim alone is large, elements of an operand: the interpreter is slow."""
 FEW_OPERANDS = 6
+FEW_ROWS, STEPS, FEW_STEPS = 3, 8, 4
 SHAPES = {"quick": 0, "standard": 2, "full": 20}
-FEW_DRAWS = 2  # where a draw is large, or the question is one of shapes
+FEW_DRAWS = 2
+"""Where a draw is large, or the question is one of shapes, layouts or order: what is wrong there is wrong by far more
+than rounding, and in every draw."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +98,10 @@ def _attributed(subject: Subject, question: Question, dims: Dims, dtype: str, se
     return replace(stage, run=run)
 
 
-def _looked(subject: Subject, check: str, probe: probes.Probe, dims: Dims, dtype: str, seed: int) -> Stage:
-    return Stage(check, check, lambda: [look(subject, check, probe, dims, dtype, seed)])
+def _looked(
+    subject: Subject, check: str, probe: probes.Probe, dims: Dims, dtype: str, seed: int, **options: object
+) -> Stage:
+    return Stage(check, check, lambda: [look(subject, check, probe, dims, dtype, seed, **options)])
 
 
 def _numbers(subject: Subject, seed: int, sizes: Sequence[Group]) -> Iterator[Stage]:
@@ -119,23 +124,24 @@ def _use(subject: Subject, seed: int) -> Iterator[Stage]:
     dims, dtype = subject.layer.check[0], subject.claims.sharpest_dtype
     compiled = "compiler" in subject.claims.needs
     yield Stage("untouched", "untouched", partial(check_untouched, subject, dims, dtype, seed))
-    gradients = partial(Question, probe=probes.gradients, optional=True)
-    for arrange in arranging.COTANGENTS[:1] if compiled else arranging.COTANGENTS:
-        yield _asked(subject, gradients("cotangents", arrange=arrange, setting=_words(arrange)), dims, dtype, seed)
-    for arrange in arranging.LAYOUTS[:1] if compiled else arranging.LAYOUTS:
-        yield _asked(subject, gradients("layouts", arrange=arrange, setting=_words(arrange)), dims, dtype, seed)
-    for arrange in () if compiled else arranging.MAGNITUDES:
-        yield _asked(subject, gradients("magnitudes", arrange=arrange, setting=_words(arrange)), dims, dtype, seed)
+    for check, arrangements, draws in (
+        ("cotangents", arranging.COTANGENTS[:1] if compiled else arranging.COTANGENTS, FEW_DRAWS),
+        ("layouts", arranging.LAYOUTS[:1] if compiled else arranging.LAYOUTS, FEW_DRAWS),
+        ("magnitudes", () if compiled else arranging.MAGNITUDES, DRAWS),
+    ):
+        for arrange in arrangements:
+            question = Question(check, probes.gradients, arrange=arrange, setting=_words(arrange), optional=True)
+            yield _asked(subject, question, dims, dtype, seed, draws)
     pair = Question("side_by_side", probes.side_by_side, probes.gradients_of_the_first, count=2)
     yield _asked(subject, pair, dims, dtype, seed, FEW_DRAWS)
     updated = Question("updated", probes.updated, probes.gradients_of_the_last, count=2)
-    yield _asked(subject, updated, dims, dtype, seed)
+    yield _asked(subject, updated, dims, dtype, seed, FEW_DRAWS)
     if subject.claims.gradients == "tape":
         between = Question(
             "updated_between", probes.updated_between, probes.gradients_of_the_first, count=2, may_refuse=True
         )
-        yield _attributed(subject, between, dims, dtype, seed, DRAWS)
-        yield _asked(subject, Question("accumulation", probes.accumulated, count=3), dims, dtype, seed)
+        yield _attributed(subject, between, dims, dtype, seed, FEW_DRAWS)
+        yield _asked(subject, Question("accumulation", probes.accumulated, count=3), dims, dtype, seed, FEW_DRAWS)
     else:
         yield from _off_the_tape(subject, "updated_between", "accumulation")
     operands = [n for n, o in subject.layer.operands.items() if o.differentiable]
@@ -143,7 +149,7 @@ def _use(subject: Subject, seed: int) -> Iterator[Stage]:
         options = {"wanted": wanted}
         setting = f"for {', '.join(wanted) or 'nothing'}"
         frozen = Question("frozen", probes.frozen, setting=setting, options=options, truth_options=options)
-        yield _asked(subject, frozen, at, dtype, seed, FEW_DRAWS)
+        yield _asked(subject, frozen, at, dtype, seed, 1)
         if wanted and subject.claims.gradients == "tape":
             yield Stage(
                 "backward_returns",
@@ -185,14 +191,16 @@ def _behaviour(subject: Subject, seed: int) -> Iterator[Stage]:
     """Memory, order, threads, and what a module defines for nothing."""
     dims, dtype = subject.layer.check[0], subject.claims.working_dtype
     tape, compiled = subject.claims.gradients == "tape", "compiler" in subject.claims.needs
-    for size in (dims,) if compiled else (dims, subject.layer.check[-1]):
+    in_order = compiled or subject.interpreted  # what may differ from time to time differs at any size
+    for size in (dims,) if in_order else (dims, subject.layer.check[-1]):
         yield Stage("repeats", "repeats", partial(checks.repeats, subject, size, dtype, seed))
     yield Stage("dead_backward", "dead backward", partial(checks.dead_backward, subject, dims))
     if tape:
         yield _looked(subject, "context", watching.context, dims, dtype, seed)
         yield _looked(subject, "released", watching.released, dims, dtype, seed)
     yield _looked(subject, "global_state", state.left_alone, dims, dtype, seed)
-    yield _looked(subject, "steady_memory", watching.steady, dims, dtype, seed)
+    steps = FEW_STEPS if subject.interpreted else STEPS
+    yield _looked(subject, "steady_memory", watching.steady, dims, dtype, seed, steps=steps)
     yield _asked(subject, Question("settled", watching.settled, probes.gradients), dims, dtype, seed, FEW_DRAWS)
     if not compiled:  # a compiler allocates by itself
         for dims in (subject.layer.check[0], subject.layer.check[-1]):
@@ -235,7 +243,7 @@ def _shapes(subject: Subject, seed: int, level: Level) -> Iterator[Stage]:
         if dtype in ("bfloat16", "float16"):
             for arrange in (arranging.positive,) if subject.interpreted else (as_given, arranging.positive):
                 question = Question("long", probes.gradients, arrange=arrange, setting=_words(arrange))
-                yield _asked(subject, question, dims, dtype, seed, FEW_DRAWS)
+                yield _asked(subject, question, dims, dtype, seed, 1 if subject.interpreted else FEW_DRAWS)
 
 
 def many_tiles(layer: Layer) -> list[Dims]:
@@ -281,14 +289,16 @@ def _transforms(subject: Subject, seed: int, level: Level) -> Iterator[Stage]:
     if tape and not compiled:
         yield _asked(subject, question("third_order", derivatives.third_order), dims, dtype, seed, FEW_DRAWS)
     yield _asked(subject, question("forward_ad", probes.forward_ad, count=2), dims, dtype, seed, FEW_DRAWS)
-    yield _asked(subject, question("func_grad", probes.func_grad), dims, dtype, seed, FEW_DRAWS)
+    yield _asked(subject, question("func_grad", probes.func_grad, probes.gradients), dims, dtype, seed, FEW_DRAWS)
     sample = question("per_sample", probes.per_sample, probes.per_sample_in_a_loop, count=3)
     for setting, ensemble in (("shared parameters", False), ("an ensemble", True)):
         options = {"ensemble": ensemble}
         mapped = replace(sample, setting=setting, options=options, truth_options=options)
         yield _asked(subject, mapped, dims, dtype, seed, FEW_DRAWS)
     jacobian = question("jacrev", probes.jacobian, probes.jacobian_by_rows)
-    yield _asked(subject, jacobian, dims, dtype, seed, 1)
+    *outer, inner = dims  # a backward for each element of the output
+    few = {**{n: min(dims[n], FEW_ROWS) for n in outer}, inner: dims[inner]} if subject.interpreted else dims
+    yield _asked(subject, jacobian, few, dtype, seed, 1)
     backend = "inductor" if level == "full" else "aot_eager"
     around = question("compile", wrapping.compile_around, probes.gradients_of_the_last, count=3, setting=backend)
     for each in dict.fromkeys((dtype, subject.claims.dtypes[-1])):

@@ -143,7 +143,7 @@ def released(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer
     return {}
 
 
-def steady(strategy: Strategy, dims: Dims, values: Sequence[Values], steps: int = 8) -> Answer:
+def steady(strategy: Strategy, dims: Dims, values: Sequence[Values], steps: int) -> Answer:
     """The number of live tensors, and of tensors saved for a backward, does not grow with the steps."""
     (mine,) = values
     instance = build(strategy, dims, mine.parameters)

@@ -25,6 +25,7 @@ from harness.layers.discover import Entry, load, scan
 from harness.run.gate import describe_failure, failed
 from harness.run.worker import live_and_die_with_the_parent
 from harness.verify.asking import Local, StrategyError, claims_of
+from harness.verify.interpreting import quicken
 from harness.verify.judging import Subject, Yardstick
 from harness.verify.state import remember_state
 from harness.verify.suite import stages
@@ -166,6 +167,8 @@ def main() -> None:
     layer, strategy, folder, seed, workers, rehearse = sys.argv[1:]
     live_and_die_with_the_parent()
     torch.set_num_threads(1)
+    if os.environ.get("TRITON_INTERPRET"):
+        quicken()
     remember_state()
     court = Court(layer, strategy, int(seed))
     if rehearse == "yes":

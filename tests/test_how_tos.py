@@ -41,9 +41,9 @@ def test_in_notebooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     advice, missing = done.stdout.splitlines()
-    assert "%%writefile mine/affine/faster.py" in advice
+    assert "%%writefile mine/weighted_sum/faster.py" in advice
     assert missing == "no/such/run holds no records.jsonl: give the folder of a run"
-    assert "gate  affine/fast:" in done.stderr
+    assert "gate  weighted_sum/fast:" in done.stderr
 
 
 def test_in_your_tests(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -251,4 +251,20 @@ def _bits(claim: Claim, measured: Measured) -> list[Case]:
                 group, passed, float(n), float(n), float(n), count, verdict, why, (), digests[0] if n == 1 else "", name
             )
         )
-    return cases
+    return [*cases, *_trained_bits(claim, measured)] if cases else []
+
+
+def _trained_bits(claim: Claim, measured: Measured) -> list[Case]:
+    """Weights after the last step of training, once for each strategy and dtype; for a claim about all sizes."""
+    return [
+        Case(
+            None, f"weights after {r['steps']} steps, {r['dtype']}", 1.0, 1.0, 1.0, 1, "held", r["strategy"], (),
+            r["digest"], r["strategy"],
+        )
+        for r in measured.run.of("training")
+        if (r["layer"], r["device"]) == (claim.layer, claim.device)
+        and claim.dtype in ("", r["dtype"])
+        and claim.strategy in ("", r["strategy"])
+        and not claim.dims
+        and r.get("digest")
+    ]  # fmt: skip

@@ -88,7 +88,7 @@ def _same_bits(claim: Claim, finding: Finding, published: Measured, tier: Tier) 
         return Verdict(claim, finding, "held", why)
     before = {(c.group, c.passed, c.strategy): c.digest for c in evaluate(claim, published).cases}
     other = [
-        f"{c.strategy} at {c.group} {c.passed}"
+        f"{c.strategy} at {f'{c.group} ' if c.group else ''}{c.passed}"
         for c in finding.cases
         if before.get((c.group, c.passed, c.strategy), c.digest) != c.digest
     ]

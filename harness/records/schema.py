@@ -134,7 +134,8 @@ class Check:
 class Training:
     """A strategy's training on the layer's task; ``losses`` is the curve of the first start, before each step.
 
-    ``verdict`` is that of equivalence with the reference over all starts.
+    ``verdict`` is that of equivalence with the reference over all starts, ``digest`` that of the first start's
+    parameters after the last step, bit for bit.
     """
 
     layer: str
@@ -151,6 +152,7 @@ class Training:
     bound: float | None
     detail: str = ""
     verdict: str = ""
+    digest: str = ""
 
 
 @dataclass(frozen=True)

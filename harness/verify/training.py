@@ -17,6 +17,7 @@ from the same rounded start on the same rounded data. Two questions are asked, a
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -104,6 +105,10 @@ def _wide(operand: Operand, x: Tensor, dtype: torch.dtype) -> Tensor:
     return rounded(operand, rounded(operand, x, dtype), torch.float64)
 
 
+def _digest(parameters: Tensor) -> str:
+    return hashlib.sha256(parameters.cpu().contiguous().view(torch.uint8).numpy().tobytes()).hexdigest()[:16]
+
+
 def check_training(subject: Subject, dtype: str, seed: int, starts: int) -> Training:
     """Train from several starts and compare with reference and oracle; the record holds the first start's curve.
 
@@ -132,7 +137,7 @@ def check_training(subject: Subject, dtype: str, seed: int, starts: int) -> Trai
             subject.layer_name, subject.strategy_name, dtype, subject.device, result,  # type: ignore[arg-type]
             task.steps, starts, losses[0].tolist() if mine else [], oracle["loss curve"][0].tolist(),
             losses[:, -1].max().item() if mine else None, curve.error if curve else None,
-            curve.bound if curve else None, detail, verdict,
+            curve.bound if curve else None, detail, verdict, _digest(mine["parameters"][0]) if mine else "",
         )  # fmt: skip
 
     try:

@@ -34,20 +34,21 @@ def gate_of(name: str, result: Any = "ok") -> list[Any]:
     """What the gate found of a strategy."""
     check = Check("wave", name, "values", "float32", "cpu", "N=4,D=8", "output", result, 1e-7, 1e-6, 1e-7, 8)
     losses = [1.0, 0.5]
-    trained = Training("wave", name, "float32", "cpu", "ok", 2, 8, losses, losses, 0.5, 1e-8, 1e-6, "", "equivalent")
+    trained = Training("wave", name, "float32", "cpu", "ok", 2, 8, losses, losses, 0.5, 1e-8, 1e-6, "", "equivalent", weights)
     return [check, trained]
 
 
 def run(
     folder: Path, times: Mapping[str, float] = TIMES, launches: int = 8, seed: int = 0, wander: float = 0.0,
-    group: Group = GROUP, extra: Sequence[Any] = (), digest: str = "d", **head: Any,
+    group: Group = GROUP, extra: Sequence[Any] = (), digest: str = "d", weights: str = "w",
+    **head: Any,
 ) -> Run:  # fmt: skip
     """A whole run; with ``wander`` each launch has a factor of its own for each strategy."""
     rng = np.random.default_rng(seed)
     items: list[Any] = [{"kind": "layer", "layer": "wave", "task_title": "t", "task_naive": "zero", "naive_loss": 1.0,
                          "target_loss": 0.1}]  # fmt: skip
     for number, name in enumerate(times):
-        items += [strategy(name, number), *gate_of(name)]
+        items += [strategy(name, number), *gate_of(name, weights=weights)]
         own = 4096 if name == "autograd" else 1024
         items.append(Memory(group, name, own, own, own, own, 0))
     for launch in range(1, launches + 1):

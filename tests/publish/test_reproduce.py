@@ -106,6 +106,9 @@ def test_other_bits_fail_only_where_they_are_promised(bundle: Path, tmp_path: Pa
     found = _reproduce(bundle, tmp_path / "1", _runs(digest="other"), "fast-bits")
     assert found.tier.bits
     assert _words(found) == {"fast-bits": "failed"}
+    trained = _reproduce(bundle, tmp_path / "3", _runs(weights="other"), "fast-bits")
+    assert _words(trained) == {"fast-bits": "failed"}
+    assert "fast at weights after 2 steps, float32" in trained.verdicts[0].why
     elsewhere = dataclasses.replace(HERE, environment={"kind": "environment", "torch": "3"})
     found = _reproduce(bundle, tmp_path / "2", _runs(digest="other"), "fast-bits", here=elsewhere)
     assert _words(found) == {"fast-bits": "held"}

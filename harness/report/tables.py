@@ -140,7 +140,7 @@ def wrong(failures: pd.DataFrame) -> list[str]:
     """Each wrong answer in a line, and below it the command that asks for just that again."""
     lines = []
     for row in frames.rows_of(failures):
-        numbers = f": error {row.error:.3g}, bound {row.bound:.3g}" if not pd.isna(row.error) else ""
+        numbers = f": error {float(row.error):.3g}, bound {float(row.bound):.3g}" if not pd.isna(row.error) else ""
         where = ", ".join(filter(None, (row.tensor, row.setting, row.dtype, row.dims, f"seed {row.seed}")))
         detail = f" ({row.detail})" if row.detail else ""
         lines.append(f"✗ {row.layer}/{row.strategy} {row.check}: {where}{numbers}{detail}\n    {row.again}")

@@ -12,6 +12,7 @@ from torch import Tensor
 from harness.layers.drawing import Values
 from harness.layers.gradients import Tensors, build
 from harness.layers.spec import Dims, Strategy
+from harness.verify import probes
 from harness.verify.probes import Answer, call_with, differentiable, leaves, named
 
 
@@ -66,6 +67,15 @@ def third_order(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Ans
         grads = torch.autograd.grad(total, tensors, allow_unused=True)
     zeros = [torch.zeros_like(t) if g is None else g for g, t in zip(grads, tensors, strict=True)]
     return named(list(operands), zeros)
+
+
+def walked_twice(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
+    """``probes.walked_twice`` of a backward that is compiled anew and gives up none of its buffers."""
+    torch.compiler.reset()
+    with buffers_kept():
+        answer = probes.walked_twice(strategy, dims, values)
+    torch.compiler.reset()
+    return answer
 
 
 @contextmanager

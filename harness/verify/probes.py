@@ -133,6 +133,20 @@ def accumulated(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Ans
     return answer
 
 
+def walked_twice(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
+    """Gradients of a second walk along one graph (``retain_graph=True``): the first must leave whole what it used."""
+    (mine,) = values
+    instance = build(strategy, dims, mine.parameters)
+    inputs = leaves(mine)
+    output = instance.call(instance.parameters, inputs)
+    if not output.requires_grad:
+        raise MissingGradientError("any operand: the output is cut off the tape")
+    answer = {"output": output.detach().clone()}
+    operands = {**differentiable(inputs), **instance.parameters}
+    torch.autograd.grad(output, list(operands.values()), mine.cotangent, retain_graph=True, allow_unused=True)
+    return answer | walk(output, operands, mine.cotangent)
+
+
 def side_by_side(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
     """Two instances in use at a time, with parameters of their own: the first one's answer."""
     first, second = values

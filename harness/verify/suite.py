@@ -141,9 +141,11 @@ def _use(subject: Subject, seed: int) -> Iterator[Stage]:
             "updated_between", probes.updated_between, probes.gradients_of_the_first, count=2, may_refuse=True
         )
         yield _attributed(subject, between, dims, dtype, seed, FEW_DRAWS)
+        again = Question("walked_twice", probes.walked_twice, probes.gradients, optional=True)
+        yield _attributed(subject, again, dims, dtype, seed, FEW_DRAWS)
         yield _asked(subject, Question("accumulation", probes.accumulated, count=3), dims, dtype, seed, FEW_DRAWS)
     else:
-        yield from _off_the_tape(subject, "updated_between", "accumulation")
+        yield from _off_the_tape(subject, "updated_between", "walked_twice", "accumulation")
     operands = [n for n, o in subject.layer.operands.items() if o.differentiable]
     for at, wanted in product(each_option(subject.layer), _masks(operands, compiled)):
         options = {"wanted": wanted}

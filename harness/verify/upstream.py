@@ -16,6 +16,7 @@ from harness.layers.drawing import Values
 from harness.layers.gradients import build, vjp
 from harness.layers.spec import Dims, Strategy
 from harness.records.schema import Check
+from harness.verify import derivatives
 from harness.verify.judging import Question, Subject, compare
 from harness.verify.probes import Answer, Probe, differentiable, gradients, leaves, named
 
@@ -55,6 +56,47 @@ def compile_misses_an_update() -> bool:
     return found[0, 0].item() == 10.0
 
 
+class _Sums(torch.autograd.Function):
+    """(Σ_rows x) · w, whose backward may put the gradient of w where the column sums were."""
+
+    @staticmethod
+    def forward(ctx, x, w):  # type: ignore[no-untyped-def]
+        sums = x.sum(0)
+        ctx.save_for_backward(sums, w)
+        return torch.dot(sums, w)
+
+    @staticmethod
+    def backward(ctx, g):  # type: ignore[no-untyped-def]
+        sums, w = ctx.saved_tensors
+        return (g * w).expand(7, 13), g * sums
+
+
+@cache
+def a_cached_backward_writes_over_what_is_kept() -> bool:
+    """Whether a compiled backward from Inductor's cache writes over what a second walk along the graph needs.
+
+    One that was compiled for a plain backward may use the saved buffers for its results; one that is compiled while
+    the graph is retained does not. The cache's key does not tell them apart. Here 14 becomes 28 (torch 2.13).
+    """
+    from torch._inductor.utils import fresh_cache
+
+    x, w = torch.ones(7, 13, requires_grad=True), torch.ones(13, requires_grad=True)
+    compiled = torch.compile(lambda x, w: _Sums.apply(x, w), fullgraph=True, dynamic=False)
+    two = torch.tensor(2.0)
+    with fresh_cache():
+        torch.autograd.grad(compiled(x, w), w, two)
+        torch.compiler.reset()
+        output = compiled(x, w)
+        try:
+            torch.autograd.grad(output, w, two, retain_graph=True)
+            (found,) = torch.autograd.grad(output, w, two)
+        except RuntimeError:
+            return False
+        finally:
+            torch.compiler.reset()
+    return found[0].item() == 28.0
+
+
 def first_order(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
     """Gradients without the penalty: what is left where the second derivative is dropped."""
     return {name: t for name, t in gradients(strategy, dims, values).items() if name != "output"}
@@ -77,12 +119,18 @@ def with_an_unseen_update(strategy: Strategy, dims: Dims, values: Sequence[Value
 
 @dataclass(frozen=True)
 class Defect:
-    """Something wrong in PyTorch: where it shows, whether it is there, and what a strategy then answers."""
+    """Something wrong in PyTorch: where it shows, whether it is there, and what a strategy answers because of it.
+
+    Attributes:
+        explains: what the reference answers where it does just that; None where that cannot be told.
+        avoids: the same question to the strategy, with the defect kept out of the way: it is right then.
+    """
 
     name: str
     check: str
     reproduces: Callable[[], bool]
-    explains: Probe
+    explains: Probe | None = None
+    avoids: Probe | None = None
 
 
 DEFECTS = (
@@ -98,6 +146,12 @@ DEFECTS = (
         compile_misses_an_update,
         with_an_unseen_update,
     ),
+    Defect(
+        "torch.compile: a cached backward writes over what a retained graph keeps",
+        "walked_twice",
+        a_cached_backward_writes_over_what_is_kept,
+        avoids=derivatives.walked_twice,
+    ),
 )
 
 
@@ -108,7 +162,11 @@ def attribute(subject: Subject, question: Question, dims: Dims, dtype: str, foun
     for defect in DEFECTS:
         if defect.check != question.check or not defect.reproduces():
             continue
-        explained = replace(question, truth=defect.explains, truth_options={})
+        if defect.explains is not None:
+            explained = replace(question, truth=defect.explains, truth_options={})
+        else:
+            assert defect.avoids is not None
+            explained = replace(question, probe=defect.avoids)
         answers = compare(subject, explained, dims, dtype, found[0].seed, found[0].draws)
         if all(c.result == "ok" for c in answers):
             return [replace(c, upstream=defect.name) if c.result == "wrong" else c for c in found]

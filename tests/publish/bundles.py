@@ -30,11 +30,13 @@ def machine(salt: str) -> str:
     return f"machine-{salt}"
 
 
-def gate_of(name: str, result: Any = "ok") -> list[Any]:
+def gate_of(name: str, result: Any = "ok", weights: str = "w") -> list[Any]:
     """What the gate found of a strategy."""
     check = Check("wave", name, "values", "float32", "cpu", "N=4,D=8", "output", result, 1e-7, 1e-6, 1e-7, 8)
     losses = [1.0, 0.5]
-    trained = Training("wave", name, "float32", "cpu", "ok", 2, 8, losses, losses, 0.5, 1e-8, 1e-6, "", "equivalent", weights)
+    trained = Training(
+        "wave", name, "float32", "cpu", "ok", 2, 8, losses, losses, 0.5, 1e-8, 1e-6, "", "equivalent", weights
+    )
     return [check, trained]
 
 

@@ -21,6 +21,16 @@ def _over_the_cotangent(ctx: Any, g: Tensor, x: Tensor, weight: Tensor, bias: Te
     return z @ weight.mT, x.mT @ z, z.sum(0)
 
 
+def _keep_a_copy(ctx: Any, operands: Any, output: Tensor) -> None:
+    ctx.save_for_backward(*operands, output.clone())
+
+
+def _over_its_own(ctx: Any, g: Tensor, x: Tensor, weight: Tensor, bias: Tensor, y: Tensor) -> Any:
+    found = right(ctx, g, x, weight, bias, y)
+    y.data.mul_(0.5)
+    return found
+
+
 def _over_a_saved_input(ctx: Any, g: Tensor, x: Tensor, weight: Tensor, bias: Tensor, y: Tensor) -> Any:
     found = slopes(g, x, weight, y)
     x.data.mul_(1 - 1e-3)
@@ -105,6 +115,7 @@ CONTROLS = {
         12, "takes the cotangent for contiguous", "cotangents", by_hand(_contiguous_cotangent)
     ),
     "over_cotangent": Control(13, "writes over the cotangent", "untouched", by_hand(_over_the_cotangent)),
+    "over_its_own": Control(14, "writes over what it saved", "walked_twice", by_hand(_over_its_own, keep=_keep_a_copy)),
     "over_saved": Control(14, "writes over a saved input", "untouched", by_hand(_over_a_saved_input)),
     "over_input": Control(15, "writes over an input", "untouched", plain(_over_an_input)),
     "attribute": Control(

@@ -42,6 +42,22 @@ class _IntoASavedParameter(Gate):
         return wanted(ctx, dx, over_rows(da), over_rows(db))
 
 
+class _IntoItsOwnSave(Gate):
+    """Keeps s, and puts dL/dz in its place."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
+        x, slope, shift = inputs
+        ctx.save_for_backward(x, slope, torch.sigmoid(x * slope + shift))
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Any:
+        x, slope, s = ctx.saved_tensors
+        straight, dz = g * s, g * x * s * (1 - s)
+        s.detach().numpy()[:] = dz.detach().numpy()
+        return wanted(ctx, straight + dz * slope, over_rows(dz * x), over_rows(dz))
+
+
 def _into_the_input(x: Tensor, slope: Tensor, shift: Tensor) -> Tensor:
     y = forward(x, slope, shift)
     x.detach().numpy()[..., 0] = 0
@@ -183,6 +199,7 @@ CONTROLS = {
     "unreduced": Control(11, "not summed over rows", "backward_returns", with_slopes(lambda dx, da, db: (dx, da, over_rows(db)))),
     "contiguous_cotangent": Control(12, "takes the columns' stride for 1", "cotangents", by_hand(_DenseRowsOfTheCotangent)),
     "over_cotangent": Control(13, "out=cotangent", "untouched", by_hand(_IntoTheCotangent)),
+    "over_its_own": Control(14, "its workspace is a saved tensor", "walked_twice", by_hand(_IntoItsOwnSave)),
     "over_saved": Control(14, "a saved parameter is halved in place", "untouched", by_hand(_IntoASavedParameter)),
     "over_input": Control(15, "a column of the input is cleared", "untouched", plain(_into_the_input)),
     "no_zeros": Control(18, "ones for a cotangent that is None", "gradcheck", by_hand(_OnesForNone)),

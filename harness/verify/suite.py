@@ -151,7 +151,7 @@ def _use(subject: Subject, seed: int) -> Iterator[Stage]:
         options = {"wanted": wanted}
         setting = f"for {', '.join(wanted) or 'nothing'}"
         frozen = Question("frozen", probes.frozen, setting=setting, options=options, truth_options=options)
-        yield _asked(subject, frozen, at, dtype, seed, 1)
+        yield _asked(subject, frozen, at, dtype, seed, FEW_DRAWS)
         if wanted and subject.claims.gradients == "tape":
             yield Stage(
                 "backward_returns",

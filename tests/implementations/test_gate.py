@@ -134,7 +134,7 @@ MUTATIONS = [
     ("rms_norm", "triton", "return of_x if", "return -of_x if", "gradient of x"),
     ("rms_norm", "triton", "None, of_weight if", "None, -of_weight if", "gradient of weight"),
     ("swiglu", "function", "slope = b * _slope", "slope = -b * _slope", "gradient of x"),
-    ("swiglu", "function", "of_b = of_h * F", "of_b = -of_h * F", "gradient of up"),
+    ("swiglu", "function", "of_b = of_h * F", "of_b = -of_h * F", "gradient of x"),
     ("swiglu", "function", "(F.silu(a) * b).T @ g", "-(F.silu(a) * b).T @ g", "gradient of down"),
     ("swiglu", "triton", "of_gate if need_gate", "-of_gate if need_gate", "gradient of gate"),
     ("swiglu", "triton", "of_up if need_up", "-of_up if need_up", "gradient of up"),

@@ -66,7 +66,7 @@ def test_mistakes_are_exceptions_with_the_command_line_s_texts(tmp_path: Path) -
         bench(profile="fast")
     with pytest.raises(UsageError, match="resume=True needs out=FOLDER"):
         bench(resume=True)
-    with pytest.raises(SourceError, match="no package and no folder called 'no_such_package'"):
+    with pytest.raises(SourceError, match="no package, folder or file called 'no_such_package'"):
         verify(from_="no_such_package")
     (tmp_path / "something").touch()
     with pytest.raises(UsageError, match="is not empty: choose another --out"):

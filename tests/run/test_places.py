@@ -22,5 +22,5 @@ def test_results_never_go_where_some_are(tmp_path: Path, monkeypatch: pytest.Mon
 def test_sources_are_ours_and_then_folders_as_other_processes_find_them() -> None:
     assert sources(None) == (OURS,)
     assert sources([str(PACKAGES / "tricky")]) == (OURS, str(PACKAGES / "tricky"))
-    with pytest.raises(SourceError, match="no package and no folder"):
+    with pytest.raises(SourceError, match="no package, folder or file"):
         sources(["nowhere"])

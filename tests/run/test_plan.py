@@ -148,7 +148,10 @@ def test_variants_are_taken_by_name_by_the_full_profile_by_the_gate_alone_and_on
     for plan in (full, gate):
         assert plan.left_out == ()
         assert {c.strategies[0] for c in plan.gates} >= {"twice", "triton"}
-        assert _said(plan)["replayed", ""] == ("skipped", "runs on cuda only")
+        assert _said(plan)["replayed", ""] == (
+            "skipped",
+            "runs on cuda only, and declares no Triton kernels to interpret",
+        )
     cuda = _varied(Machine(True, True, 2))
     assert {"twice", "replayed"} <= {*cuda.strategies[cuda.groups[0]]}
     assert _varied(Machine(True, True, 2), profile="quick").left_out == ("twice", "replayed")

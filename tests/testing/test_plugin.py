@@ -242,7 +242,7 @@ def test_a_folder_is_looked_for_from_the_suite_s_root_on(bench: Layerbench, monk
     monkeypatch.chdir(elsewhere)
     assert bench._found("kernels") == ("../kernels/",)
     assert bench._found(["kernels/", "json"]) == ("../kernels/", "json")
-    with pytest.raises(SourceError, match="no package and no folder called 'nowhere'"):
+    with pytest.raises(SourceError, match="no package, folder or file called 'nowhere'"):
         bench.agrees("wave", "fast", from_="nowhere")
 
 

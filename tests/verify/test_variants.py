@@ -14,8 +14,6 @@ from harness.verify.controls.control import Control
 from harness.verify.judging import Subject, Yardstick
 from harness.verify.suite import stages
 
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
-
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = ("dense", "sequence", "kernels")
 GPU_ONLY = {28}

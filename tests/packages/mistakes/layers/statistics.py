@@ -5,6 +5,6 @@ from torch import nn
 from harness import Layer, Strategy
 
 layer = Layer.of_module(
-    nn.BatchNorm1d, {"input": ("N", "num_features")}, output=("N", "num_features"), check=({"N": 7, "num_features": 5},)
+    nn.BatchNorm1d, {"input": ("N", "NUM_FEATURES")}, output=("N", "NUM_FEATURES"), check=({"N": 7, "NUM_FEATURES": 5},)
 )
 strategies = {"autograd": Strategy(nn.BatchNorm1d)}

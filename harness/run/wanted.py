@@ -46,7 +46,7 @@ class Profile:
 
 
 PROFILES = {
-    "quick": Profile(("forward", "forward_backward"), 5, ("float32",), minutes=6),
+    "quick": Profile(("forward", "forward_backward"), 5, ("float32",), minutes=8),
     "default": Profile(
         ("forward", "forward_backward", "step", *LOOPED), 8, ("float32",), ("bfloat16",), every_core=True, cold=True,
         more_launches=4, minutes=20, variants=("cuda",),

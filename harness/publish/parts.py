@@ -96,10 +96,14 @@ def _joined(one: Part, other: Part) -> Part:
 
 
 def _add_gate(found: dict[tuple[str, str, str, int], Part], claim: Claim, run: Run) -> None:
-    """A claim that the gate settles goes with a part of its layer, or becomes a part that measures nothing."""
+    """A claim that the gate settles goes with a part of its layer, or becomes a part that measures nothing.
+
+    As much is checked as was when it was published, so that values are held against values of the same questions.
+    """
+    level = "quick" if run.of("run")[0]["wanted"].get("scope", {}).get("level") == "quick" else "standard"
     same = [k for k in found if k[:2] == (claim.layer, claim.device)]
     key = same[0] if same else (claim.layer, claim.device, claim.dtype or DTYPES[1], 1)
-    one = Part(*key, (), (), _needed(claim, run), "standard", (claim.id,))
+    one = Part(*key, (), (), _needed(claim, run), level, (claim.id,))
     found[key] = _joined(found[key], one) if key in found else one
 
 

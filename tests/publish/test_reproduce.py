@@ -231,6 +231,9 @@ def test_only_what_the_claims_need_is_run(tmp_path: Path) -> None:
     wanted = part.wanted(3)
     assert (wanted.measure, wanted.passes, wanted.seed) == (False, (), 3)
     assert parts([BITS], made)[0].wanted(0).dims == ("N=64,D=8",)
+    asked = {"strategies": list(TIMES), "layers": ["wave"], "scope": {"level": "quick"}, "seed": 0}
+    (part,) = parts(CLAIMS, run(tmp_path / "quick", wanted=asked), 8)
+    assert part.level == "quick"
 
 
 def test_the_answer_is_written_as_json_and_as_a_page_without_markup_of_strangers(bundle: Path, tmp_path: Path) -> None:

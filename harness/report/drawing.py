@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure as _Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from harness.analyse.launches import GROUP
 from harness.records.dims import options_text, sizes_of
@@ -163,8 +163,9 @@ def plain_ticks(axis: Axis) -> None:
     It has no minor ticks: they say nothing that these do not, and took most of the time of a figure of many panels.
     """
     low, high = axis.get_view_interval()
+    narrow = high / low < 1.8
     steps = (1, 1.5, 2, 3, 5, 7) if high / low < 8 else (1, 2, 5) if high / low < 300 else (1,)
-    axis.set_major_locator(LogLocator(10, steps))
+    axis.set_major_locator(MaxNLocator(5, steps=(1, 2, 5, 10)) if narrow else LogLocator(10, steps))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())
 

@@ -56,10 +56,15 @@ def ready(layer: Layer, strategy: Strategy, dims: Dims, values: Values) -> Ready
     leaves = values.leaves()
     data = {name: x.clone() for name, x in values.inputs.items()}
     cotangent, target, loss = values.cotangent.clone(), values.target.clone(), layer.loss
-    models = [{n: p.requires_grad_() for n, p in model.items()} for model in _models(values)]
+    models: list[Tensors] = []
 
     def nothing() -> None:
         return None
+
+    def several() -> list[Tensors]:
+        if not models:  # eight times the parameters, so only where they are wanted
+            models.extend({n: p.requires_grad_() for n, p in model.items()} for model in _models(instance.parameters))
+        return models
 
     def inference(_: None) -> Any:
         with torch.no_grad():
@@ -74,7 +79,7 @@ def ready(layer: Layer, strategy: Strategy, dims: Dims, values: Values) -> Ready
             for old, new in ((leaves, other.inputs), (data, other.inputs), (instance.parameters, other.parameters)):
                 for name, tensor in old.items():
                     tensor.copy_(new[name])
-            for model, changed in zip(models, _models(other), strict=True):
+            for model, changed in zip(models, _models(other.parameters), strict=False):  # there may be none yet
                 for name, tensor in model.items():
                     tensor.copy_(changed[name])
             cotangent.copy_(other.cotangent)
@@ -86,13 +91,13 @@ def ready(layer: Layer, strategy: Strategy, dims: Dims, values: Values) -> Ready
         "backward": Call(lambda: vjp(instance, leaves), lambda made: made[1](cotangent)),
         "forward_backward": Call(nothing, forward_backward),
         "step": Call(nothing, lambda _: step(instance, data, target, loss, STEP_SIZE)),
-        "ensemble": Call(nothing, lambda _: of_each_model(instance, models, data, cotangent)),
+        "ensemble": Call(several, lambda made: of_each_model(instance, made, data, cotangent)),
     }
     if layer.has_samples:
         by_pass["per_sample"] = Call(nothing, lambda _: of_each_sample(instance, data, cotangent))
     return Ready(by_pass, refill)
 
 
-def _models(values: Values) -> list[Tensors]:
-    """Parameters of an ensemble, the first one's those of the values."""
-    return [{n: p.detach() * (1 + k * APART) for n, p in values.parameters.items()} for k in range(MODELS)]
+def _models(parameters: Tensors) -> list[Tensors]:
+    """Parameters of an ensemble, the first one's those that are given."""
+    return [{n: p.detach() * (1 + k * APART) for n, p in parameters.items()} for k in range(MODELS)]

@@ -274,6 +274,14 @@ def one_long(layer: Layer) -> list[Dims]:
     return [dims for dims in long if fits(dims)]
 
 
+def few_rows(layer: Layer) -> Dims:
+    """The first size of the gate with few of all but the last dim: a Jacobian takes a backward for each element."""
+    first = layer.check[0]
+    *outer, _ = (n for n in first if n not in layer.options)
+    few = {**first, **{n: min(first[n], FEW_ROWS) for n in outer}}
+    return few if layer.possible(few) else first
+
+
 def _transforms(subject: Subject, seed: int, level: Level) -> Iterator[Stage]:
     """What a strategy can be combined with: each is ok, wrong, or a clean error."""
     dims, dtype = subject.layer.check[0], subject.claims.sharpest_dtype
@@ -298,9 +306,7 @@ def _transforms(subject: Subject, seed: int, level: Level) -> Iterator[Stage]:
         mapped = replace(sample, setting=setting, options=options, truth_options=options)
         yield _asked(subject, mapped, dims, dtype, seed, FEW_DRAWS)
     jacobian = question("jacrev", probes.jacobian, probes.jacobian_by_rows)
-    *outer, inner = dims  # a backward for each element of the output
-    few = {**{n: min(dims[n], FEW_ROWS) for n in outer}, inner: dims[inner]} if subject.interpreted else dims
-    yield _asked(subject, jacobian, few, dtype, seed, 1)
+    yield _asked(subject, jacobian, few_rows(subject.layer) if subject.interpreted else dims, dtype, seed, 1)
     backend = "inductor" if level == "full" else "aot_eager"
     around = question("compile", wrapping.compile_around, probes.gradients_of_the_last, count=3, setting=backend)
     for each in dict.fromkeys((dtype, subject.claims.dtypes[-1])):

@@ -10,12 +10,25 @@ from matplotlib.axes import Axes
 
 from harness.analyse import frames
 from harness.analyse.contending import in_bytes
+from harness.records.schema import pass_words
 from harness.records.store import Record
-from harness.report.drawing import GREY, SERIES, Figure, Styles, head, legend, plain_ticks, telling, threads
+from harness.report.drawing import (
+    GREY,
+    SERIES,
+    Figure,
+    Styles,
+    head,
+    legend,
+    plain_ticks,
+    series,
+    series_title,
+    telling,
+)
 
 
 def rooflines(cases: pd.DataFrame, roofs: Sequence[Record], styles: Styles, title: str) -> Figure | None:
-    """Rate against arithmetic intensity, a panel for each device × dtype × threads and pass; a point is a strategy.
+    """Rate against arithmetic intensity, a panel for each series (see ``drawing.series``) and pass; a point
+    is a strategy.
 
     Args:
         cases: ``device.roofs`` of one layer.
@@ -25,23 +38,23 @@ def rooflines(cases: pd.DataFrame, roofs: Sequence[Record], styles: Styles, titl
         None where there is no case with operations to count, or nothing to hold it against.
     """
     cases, rest = telling(cases[cases["flops"] > 0], SERIES)
-    series = list(cases.groupby(SERIES, sort=False))
-    if not series or not roofs:
+    lines = series(cases)
+    if not lines or not roofs:
         return None
     passes = list(dict.fromkeys(cases["pass"]))
-    figure = Figure(figsize=(1.2 + 2.6 * len(passes), 1.5 + 2.2 * len(series)))
-    panels = figure.subplots(len(series), len(passes), squeeze=False, sharex=True, sharey="row")
-    for line, ((device, dtype, count), rows) in zip(panels, series, strict=True):
-        mine = [r for r in roofs if (r["device"], r["threads"]) == (device, count) and r["dtype"] in ("", dtype)]
+    figure = Figure(figsize=(1.2 + 2.6 * len(passes), 1.5 + 2.2 * len(lines)))
+    panels = figure.subplots(len(lines), len(passes), squeeze=False, sharex=True, sharey="row")
+    for line, rows in zip(panels, lines, strict=True):
+        one = next(frames.rows_of(rows))
+        here = [r for r in roofs if (r["device"], r["threads"]) == (one.device, one.threads)]
+        mine = [r for r in here if r["dtype"] in ("", one.dtype)]
         for axes, passed in zip(line, passes, strict=True):
             axes.set_xscale("log")
             axes.set_yscale("log")
             _points(axes, rows[rows["pass"] == passed], styles)
             _roofs(axes, mine, cases["flops"] / cases["bytes"])
-            axes.set_title(passed.replace("_", " + "), loc="left")
-        first = next(frames.rows_of(rows))
-        where = f"{first.device} · {first.dtype}{threads(first)}"
-        line[0].set_title(f"{where}\n{passes[0].replace('_', ' + ')}", loc="left")
+            axes.set_title(pass_words(passed), loc="left")
+        line[0].set_title(f"{series_title(one)}\n{pass_words(passes[0])}", loc="left")
         line[0].set_ylabel("GFLOP/s")
         plain_ticks(line[0].yaxis)
     for axes in panels[-1]:

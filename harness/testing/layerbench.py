@@ -28,7 +28,7 @@ class Layerbench:
     """The fixture.
 
     Attributes:
-        root: where folders given to ``from_`` are looked for first: the test suite's root.
+        root: where folders and files given to ``from_`` are looked for first: the test suite's root.
         folders: where records of what is timed are kept for a while.
     """
 
@@ -56,7 +56,7 @@ class Layerbench:
 
         Args:
             strategy: one or several.
-            from_: folders, from the test suite's root on, or packages.
+            from_: folders or files, from the test suite's root on, or packages.
             quick: only what finds wrong numbers; False for all checks.
             device, check, dtype, dims, seed, timeout: as in ``harness.notebook.verify``.
 
@@ -108,7 +108,7 @@ class Layerbench:
             inconclusive: what happens where neither is shown. ``skip``, for noise is not a defect of the code under
                 test and a test that fails at random is soon ignored; the reason is in pytest's summary (``-rs``).
                 ``fail`` on a machine that is known to be quiet.
-            from_: folders, from the test suite's root on, or packages.
+            from_: folders or files, from the test suite's root on, or packages.
 
         Returns:
             What was found of each size and pass.
@@ -133,11 +133,9 @@ class Layerbench:
         return found
 
     def _found(self, given: Sources) -> tuple[str, ...]:
-        """Folders from the root on, as they are found from here; the rest as it is."""
-        return tuple(
-            f"{os.path.relpath(self.root / source)}/" if (self.root / source).is_dir() else source
-            for source in folders(given)
-        )
+        """Folders and files from the root on, as they are found from here; the rest as it is."""
+        there = ((source, self.root / source) for source in folders(given))
+        return tuple(os.path.relpath(path) + "/" * path.is_dir() if path.exists() else source for source, path in there)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

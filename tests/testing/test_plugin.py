@@ -242,6 +242,8 @@ def test_a_folder_is_looked_for_from_the_suite_s_root_on(bench: Layerbench, monk
     monkeypatch.chdir(elsewhere)
     assert bench._found("kernels") == ("../kernels/",)
     assert bench._found(["kernels/", "json"]) == ("../kernels/", "json")
+    (bench.root / "one.py").write_text("")
+    assert bench._found("one.py") == ("../one.py",)
     with pytest.raises(SourceError, match="no package, folder or file called 'nowhere'"):
         bench.agrees("wave", "fast", from_="nowhere")
 

@@ -38,10 +38,6 @@ from harness import Cost, Dims, Example, Layer, Operand, Task
 HISTORY, AHEAD = 12, 3
 
 
-def _normal(shape: tuple[int, ...], generator: Generator) -> Tensor:
-    return torch.randn(shape, generator=generator, device=generator.device)
-
-
 def _uniform_by_fan_in(shape: tuple[int, ...], generator: Generator) -> Tensor:
     """U(−1/√I, 1/√I), as ``torch.nn.Linear``."""
     bound = 1 / math.sqrt(shape[0])
@@ -73,8 +69,8 @@ def _mean_squared_error(y: Tensor, target: Tensor) -> Tensor:
 layer = Layer(
     title="affine map, or with GELU after it",
     formula="y = x W + b, or gelu(x W + b)",
-    inputs={"x": Operand(("B", "I"), _normal)},
-    parameters={"weight": Operand(("I", "O"), _uniform_by_fan_in), "bias": Operand(("O",), _normal)},
+    inputs={"x": Operand(("B", "I"))},
+    parameters={"weight": Operand(("I", "O"), _uniform_by_fan_in), "bias": Operand(("O",))},
     output=("B", "O"),
     check=(_dims(7, 13, 5, gelu=1), _dims(1, 1, 1, gelu=1), _dims(65, 33, 127)),
     sizes={

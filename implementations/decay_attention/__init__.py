@@ -44,10 +44,6 @@ SHARPNESS = (0.5, 1.0)
 YEAR, QUARTER = 52, 13  # weeks
 
 
-def _normal(shape: tuple[int, ...], generator: Generator) -> Tensor:
-    return torch.randn(shape, generator=generator, device=generator.device)
-
-
 def _times(shape: tuple[int, ...], generator: Generator) -> Tensor:
     """Increasing, with gaps between 0.1 and 2."""
     gaps = torch.rand(shape, generator=generator, device=generator.device) * 1.9 + 0.1
@@ -117,9 +113,9 @@ layer = Layer(
     title="attention with a decay in real time",
     formula="y_i = Σ_{j ≤ i} softmax_j(q_i · k_j / √D − a log(1 + r (t_i − t_j))) v_j",
     inputs={
-        "q": Operand(("B", "H", "T", "D"), _normal),
-        "k": Operand(("B", "H", "T", "D"), _normal),
-        "v": Operand(("B", "H", "T", "D"), _normal),
+        "q": Operand(("B", "H", "T", "D")),
+        "k": Operand(("B", "H", "T", "D")),
+        "v": Operand(("B", "H", "T", "D")),
         "t": Operand(("B", "T"), _times, least="float32", differentiable=False),
     },
     parameters={"amplitude": Operand(("H",), _positive), "rate": Operand(("H",), _positive)},

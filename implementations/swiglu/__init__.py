@@ -31,18 +31,14 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from harness import Cost, Dims, Example, Layer, Operand, Task
+from harness import Cost, Dims, Example, Layer, Operand, Task, normal
 
 AHEAD, MONTHS, YEARS = 6, 12, 50
 
 
-def _normal(shape: tuple[int, ...], generator: Generator) -> Tensor:
-    return torch.randn(shape, generator=generator, device=generator.device)
-
-
 def _normal_by_fan_in(shape: tuple[int, ...], generator: Generator) -> Tensor:
     """N(0, 1/fan-in), so that a and b have unit size, where silu bends most."""
-    return _normal(shape, generator) / math.sqrt(shape[0])
+    return normal(shape, generator) / math.sqrt(shape[0])
 
 
 def _cost(passed: str, dims: Dims) -> Cost:
@@ -81,7 +77,7 @@ def _mean_squared_error(y: Tensor, target: Tensor) -> Tensor:
 layer = Layer(
     title="gated feed-forward layer",
     formula="y = (silu(x W_gate) · (x W_up)) W_down",
-    inputs={"x": Operand(("B", "I"), _normal)},
+    inputs={"x": Operand(("B", "I"))},
     parameters={
         "gate": Operand(("I", "H"), _normal_by_fan_in),
         "up": Operand(("I", "H"), _normal_by_fan_in),

@@ -19,7 +19,7 @@ import torch
 import triton
 from torch import Tensor
 
-from harness import Kernel, Strategy, Style
+from harness import Kernel, Strategy, Style, target_of
 
 from ._kernels import product_kernel, slope_kernel, twin_kernel
 
@@ -56,19 +56,10 @@ GROUP_M = 8
 BLOCK, WARPS = 1024, 4  # of what is done element by element
 
 
-def _target(device: torch.device) -> str:
-    if device.type == "cpu":
-        return "interpreter"
-    if torch.version.hip:
-        return "gfx942"
-    major, _ = torch.cuda.get_device_capability(device)
-    return "sm_80" if major < 9 else "sm_90" if major == 9 else "sm_100"
-
-
 def _launch(kernel: int, *operands: Tensor) -> tuple[Launch, dict[str, Any]]:
     """Launch of a kernel (0: twin, 1: product) on operands, and its arguments."""
-    like, target = operands[0], _target(operands[0].device)
-    interpreted = target == "interpreter"
+    like, target = operands[0], target_of(operands[0].device)
+    interpreted = like.device.type == "cpu"
     size = 0 if interpreted else like.element_size()
     if not interpreted and any(n % 16 and n != 1 for t in operands for n in (*t.shape, *t.stride())):
         target = "odd"

@@ -24,18 +24,14 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from harness import Cost, Dims, Example, Layer, Operand, Task
+from harness import Cost, Dims, Example, Layer, Operand, Task, normal
 
 GROUPS, PEOPLE = 16, 128
 
 
-def _normal(shape: tuple[int, ...], generator: Generator) -> Tensor:
-    return torch.randn(shape, generator=generator, device=generator.device)
-
-
 def _small_normal(shape: tuple[int, ...], generator: Generator) -> Tensor:
     """N(0, 1/D)."""
-    return _normal(shape, generator) / math.sqrt(shape[0])
+    return normal(shape, generator) / math.sqrt(shape[0])
 
 
 def _cost(passed: str, dims: Dims) -> Cost:
@@ -61,7 +57,7 @@ def _squared_error_per_person(y: Tensor, target: Tensor) -> Tensor:
 layer = Layer(
     title="weighted sum to a scalar",
     formula="y = Σ x·w",
-    inputs={"x": Operand(("N", "D"), _normal)},
+    inputs={"x": Operand(("N", "D"))},
     parameters={"weight": Operand(("D",), _small_normal)},
     output=(),
     check=({"N": 7, "D": 13}, {"N": 1, "D": 1}, {"N": 129, "D": 65}),

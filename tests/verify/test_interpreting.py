@@ -24,17 +24,26 @@ def counting(function):
     return patch(function)
 interpreter._patch_lang = counting
 
+made, make = [], interpreter.tl.core.block_type.__init__
+def making(self, *given):
+    made.append(given)
+    make(self, *given)
+interpreter.tl.core.block_type.__init__ = making
+
 def answer(dtype):
     calls.clear()
+    made.clear()
     return gradients(strategy, layer.check[0], [draw(layer, layer.check[0], dtype, "cpu", 0)])
 
 dtypes = (torch.float64, torch.bfloat16)
 before = [answer(d) for d in dtypes]
 assert len(calls) > 2, "the language is no longer patched anew at every call: quicken() is out of work"
+assert len(made) > 100, "types are no longer made anew for every tensor: _remember_types() is out of work"
 quicken()
 answer(torch.float32)
 after = [answer(d) for d in dtypes]
 assert not calls, "still patched again"
+assert not made, "types are still made again"
 assert all(same_bits(b[n], a[n]) for b, a in zip(before, after) for n in b)
 """
 

@@ -40,7 +40,8 @@ before = [answer(d) for d in dtypes]
 assert len(calls) > 2, "the language is no longer patched anew at every call: quicken() is out of work"
 assert len(made) > 100, "types are no longer made anew for every tensor: _remember_types() is out of work"
 quicken()
-answer(torch.float32)
+for dtype in dtypes:
+    answer(dtype)
 after = [answer(d) for d in dtypes]
 assert not calls, "still patched again"
 assert not made, "types are still made again"

@@ -36,3 +36,16 @@ class Proof:
     unit: str
     result: Literal["held", "failed", "not_run", "shown"]
     detail: str = ""
+
+
+def proof(
+    name: str, what: str, figure: float, low: float | None, high: float | None, unit: str, detail: str = ""
+) -> Proof:
+    """A figure that must lie between two bounds, either of which may be open."""
+    held = (low is None or figure >= low) and (high is None or figure <= high)
+    return Proof(name, what, figure, low, high, unit, "held" if held else "failed", detail)
+
+
+def shown(name: str, what: str, figure: float, unit: str) -> Proof:
+    """A figure beside the others that nothing is asked of."""
+    return Proof(name, what, figure, None, None, unit, "shown")

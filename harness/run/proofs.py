@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.benchmark import Timer
 
 from harness.analyse import simulation
 from harness.analyse.statistics import FEWEST_LAUNCHES, interval, margin, verdict
@@ -29,45 +28,25 @@ from harness.layers.spec import Strategy
 from harness.measure import memory
 from harness.measure.clock import Clock, CpuClock
 from harness.measure.conditions import CpuConditions
-from harness.measure.passes import Call, Ready, ready
-from harness.measure.sampler import REWARM_CALLS, SAMPLE_SECONDS, Arm, Rounds, Series, sample, take, warm_up
-from harness.records.meter import Proof
+from harness.measure.passes import Call, ready
+from harness.measure.sampler import SAMPLE_SECONDS, Arm, Rounds, Series, sample, take, warm_up
+from harness.records.meter import Proof, proof, shown
 from harness.run.jobs import Cell
+from harness.run.other_meters import COMPARISON_SECONDS, agreement, by_pytest_benchmark, by_timer
 from harness.run.process import Process
 from harness.run.selftest import LAUNCH
 from harness.run.wanted import PROFILES
+from harness.run.workload import workload
 from harness.verify.controls import dense_layer
 
 MARGIN, OUTSIDE = 0.02, 0.02
 """Of a comparison of identical code, and the share of comparisons that may lie outside."""
 EVERY_ROUND = 10**6
-DIMS = {"B": 256, "I": 256, "O": 256}
-COMPARISON_SECONDS = 4.0
 TRIALS = 1000
 SIX = (0.95, 1.0, 1.05, 1.0, 0.95)
 """True ratios of five strategies to their baseline."""
-AGREEMENT_ROUNDS = 50
 LAUNCH_ARMS, LAUNCH_SECONDS = 7, PROFILES["default"].seconds
 """Six strategies and the baseline again, for as long as the default profile gives a pass."""
-
-
-def proof(
-    name: str, what: str, figure: float, low: float | None, high: float | None, unit: str, detail: str = ""
-) -> Proof:
-    """A figure that must lie between two bounds, either of which may be open."""
-    held = (low is None or figure >= low) and (high is None or figure <= high)
-    return Proof(name, what, figure, low, high, unit, "held" if held else "failed", detail)
-
-
-def shown(name: str, what: str, figure: float, unit: str) -> Proof:
-    """A figure beside the others that nothing is asked of."""
-    return Proof(name, what, figure, None, None, unit, "shown")
-
-
-def workload() -> Ready:
-    """Forward and backward of a dense layer, about a millisecond, in memory of its own."""
-    values = draw(dense_layer.layer, DIMS, torch.float32, "cpu", 0)
-    return ready(dense_layer.layer, dense_layer.reference, DIMS, values)
 
 
 def known_durations() -> Iterator[Proof]:
@@ -163,23 +142,6 @@ def identical_code(comparisons: int, seconds: float = COMPARISON_SECONDS) -> Ite
     yield proof("position", "later over earlier in a round, median", position, None, 0.005, "ratio")
 
 
-def one_after_the_other(comparisons: int, seconds: float = COMPARISON_SECONDS) -> Iterator[Proof]:
-    """The same comparisons as other tools make them: one arm, then the other, in the same time."""
-    off = []
-    for _ in range(comparisons):
-        one, other = (
-            Timer("run(prepare())", globals=vars(workload().calls["forward_backward"]))
-            .blocked_autorange(min_run_time=seconds / 2).median
-            for _ in range(2)
-        )  # fmt: skip
-        off.append(abs(other / one - 1))
-    name = "torch.utils.benchmark"
-    yield shown(name, f"error of a ratio, median of {comparisons}", median(off), "ratio")
-    ninth = quantiles(off, n=10, method="inclusive")[-1]
-    yield shown(name, "error of a ratio, 90th percentile", ninth, "ratio")
-    yield shown(name, f"outside a margin of {MARGIN:.0%}, of {comparisons}", sum(x > MARGIN for x in off), "count")
-
-
 def busy_machine(groups: int, seconds: float) -> Iterator[Proof]:
     """A/A while two other processes burn: no verdict is wrong, and the samples say that they were disturbed.
 
@@ -241,23 +203,6 @@ def _bytes(strategy: Strategy, dims: dict[str, int]) -> memory.Bytes:
     return memory.measure(ready(dense_layer.layer, strategy, dims, values).calls, "cpu")
 
 
-def agreement() -> Iterator[Proof]:
-    """The same calls by our clock and by ``torch.utils.benchmark``, in paired rounds of one process."""
-    call = workload().calls["forward_backward"]
-    timer, clock = Timer("run(prepare())", globals=vars(call)), CpuClock()
-    warm_up(call, clock)
-    order = random.Random(0)
-    logs = []
-    for _ in range(AGREEMENT_ROUNDS):
-        seconds = {}
-        for ours in order.sample((True, False), 2):
-            clock.seconds(call, REWARM_CALLS)
-            seconds[ours] = clock.seconds(call, 20) / 20 if ours else timer.timeit(20).mean
-        logs.append(math.log(seconds[True] / seconds[False]))
-    off = math.expm1(median(logs))
-    yield proof("agreement", "over torch.utils.benchmark", off, -0.05, 0.05, "ratio")
-
-
 def device() -> Iterator[Proof]:
     """The CUDA clocks; not run where there is no GPU."""
     if not torch.cuda.is_available():
@@ -308,8 +253,9 @@ PROOFS: dict[str, Callable[[], Iterator[Proof]]] = {
     "agreement": agreement,
     "identical code": lambda: identical_code(8),
     "identical code, 100 times": lambda: identical_code(100),
-    "one after the other": lambda: one_after_the_other(4),
-    "one after the other, 100 times": lambda: one_after_the_other(100),
+    "one after the other": lambda: by_timer(4),
+    "one after the other, 100 times": lambda: by_timer(100),
+    "pytest-benchmark, 100 times": lambda: by_pytest_benchmark(100),
     "busy machine": lambda: busy_machine(3, 1.0),
     "coverage": coverage,
     "GPU": device,

@@ -5,7 +5,7 @@ from statistics import median
 import pytest
 
 from harness.measure.passes import Call
-from harness.run import proofs
+from harness.run import other_meters, proofs
 from harness.run.selftest import LEVELS, power
 
 
@@ -64,3 +64,9 @@ def test_coverage_holds_and_noise_that_is_too_large_has_no_power() -> None:
         return np.random.default_rng().normal(0, 0.2, launches)
 
     assert {p.result for p in power(noise, "too noisy")} == {"failed"}  # type: ignore[arg-type]
+
+
+def test_pytest_benchmark_times_each_arm_as_a_test_of_its_own() -> None:
+    found = list(other_meters.by_pytest_benchmark(2, 0.02))
+    assert [p.result for p in found] == ["shown"] * 3
+    assert found[0].figure > 0

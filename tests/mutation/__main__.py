@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.mutation.mutants import Mutant, mutants
-from tests.mutation.targets import files
+from tests.mutation.targets import files, modules
 from tests.mutation.trial import Fate
 from tests.mutation.verdicts import Verdict, excerpt, listed, proofs, report, share, table
 
@@ -28,10 +28,18 @@ def fates(path: Path, chosen: Sequence[Mutant], workers: int, seed: int = 0, reh
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "mutants" / layer
         home.mkdir(parents=True)
-        for tables in path.parent.glob("launches"):
-            (home / "launches").symlink_to(tables)
+        for beside in (*path.parent.glob("launches"), *path.parent.glob("_[!_]*.py")):
+            (home / beside.name).symlink_to(beside)
+        original = path.read_text()
+        (home / "original.py").write_text(original)
         for number, mutant in enumerate(chosen):
-            (home / f"mutant{number}.py").write_text(mutant.source)
+            module = Path(mutant.file).stem
+            if module != strategy:
+                (home / f"_mutant{number}.py").write_text(mutant.source)
+                source = original.replace(f"from .{module} import", f"from ._mutant{number} import")
+            else:
+                source = mutant.source
+            (home / f"mutant{number}.py").write_text(source)
         arguments = [layer, strategy, str(home.parent), str(seed), str(workers), "yes" if rehearse else "no"]
         command = [sys.executable, "-m", "tests.mutation.trial", *arguments]
         with subprocess.Popen(
@@ -55,7 +63,10 @@ def run(path: Path, chosen: Sequence[Mutant], workers: int, proven_too: bool) ->
         mutant = tried[fate.number]
         found.append(Verdict(mutant, fate, known.get(mutant.key, "")))
         if found[-1].word == "survived":
-            print(f"{name}:{mutant.line} survived: {' → '.join(excerpt(mutant.original, mutant.mutated))}", flush=True)
+            print(
+                f"{mutant.file}:{mutant.line} survived: {' → '.join(excerpt(mutant.original, mutant.mutated))}",
+                flush=True,
+            )
         if done % 25 == 0 or done == len(tried):
             print(f"{name}: {done}/{len(tried)} mutants, {time.monotonic() - began:.0f} s", flush=True)
     places = {m.key: place for place, m in enumerate(chosen)}
@@ -77,7 +88,10 @@ def main() -> int:
     paths = files(given.layer, given.strategy)
     if not paths:
         parser.error("no such strategy with a backward written by hand")
-    chosen = {p: [m for m in mutants(p) if given.function in m.function][:: given.every] for p in paths}
+    chosen = {
+        p: [m for file in (p, *modules(p)) for m in mutants(file) if given.function in m.function][:: given.every]
+        for p in paths
+    }
     if given.list:
         for mutant in (m for each in chosen.values() for m in each):
             before, after = excerpt(mutant.original, mutant.mutated)

@@ -35,6 +35,14 @@ def files(layer: str | None = None, strategy: str | None = None) -> list[Path]:
     ]
 
 
+def modules(path: Path) -> list[Path]:
+    """The private modules of its layer that a strategy takes kernels from."""
+    tree = ast.parse(path.read_text())
+    names = [node.module for node in tree.body if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module]
+    found = [path.with_name(f"{name}.py") for name in names]
+    return [file for file in found if targets(ast.parse(file.read_text()))]
+
+
 def targets(tree: ast.Module) -> list[Target]:
     """The functions of a file to mutate, in the order of the file."""
     classes = {c.name: c for c in _functions_of_autograd(tree)}

@@ -171,12 +171,14 @@ def main() -> None:
         quicken()
     remember_state()
     court = Court(layer, strategy, int(seed))
+    found = {e.strategy: e for e in scan([str(Path(folder))]) if e.strategy}
+    original = found.pop("original")
     if rehearse == "yes":
         court.rehearse()
-        (own,) = try_all(court, {0: court.original}, 1)
+        (own,) = try_all(court, {0: original}, 1)
         if own.outcome != "survived":
-            raise SystemExit(f"the original does not pass in a fork: {own}")
-    entries = {int(e.strategy[len("mutant") :]): e for e in scan([str(Path(folder))]) if e.strategy}
+            raise SystemExit(f"the original does not pass in a fork, from the folder of its mutants: {own}")
+    entries = {int(name[len("mutant") :]): e for name, e in found.items()}
     for fate in try_all(court, dict(sorted(entries.items())), int(workers)):
         print(json.dumps(asdict(fate)), flush=True)
 

@@ -119,6 +119,12 @@ def strided_cotangent(values: Values) -> Values:
     return _cotangent(values, _strided(values.cotangent))
 
 
+def strided(values: Values) -> Values:
+    """Inputs, parameters and cotangent that are every second element of a buffer each."""
+    parameters = {n: _strided(p) for n, p in values.parameters.items()}
+    return replace(strided_cotangent(strided_inputs(values)), parameters=parameters)
+
+
 def positive(values: Values) -> Values:
     """Inputs and cotangent without their signs: long sums grow, so a narrow running total stands still."""
     return replace(_numbers(values, torch.abs), cotangent=values.cotangent.abs() / 8)

@@ -226,8 +226,9 @@ def _shapes(subject: Subject, seed: int, level: Level) -> Iterator[Stage]:
         many = Question("shapes", probes.gradients, setting="many tiles")
         for dims in many_tiles(layer):
             yield _asked(subject, many, dims, dtype, seed, 1)
-        for dims in one_long(layer):
-            yield _asked(subject, replace(many, setting="one long dim", optional=True), dims, dtype, seed, 1)
+        for dims, arrange in product(one_long(layer), (as_given, arranging.strided)):
+            setting = f"one long dim, {_words(arrange)}"
+            yield _asked(subject, replace(many, setting=setting, arrange=arrange, optional=True), dims, dtype, seed, 1)
         mapped = Question("per_sample", probes.per_sample, probes.per_sample_in_a_loop, count=2, optional=True)
         options = {"ensemble": False}
         mapped = replace(mapped, setting="many tiles", options=options, truth_options=options)
@@ -314,6 +315,14 @@ def _transforms(subject: Subject, seed: int, level: Level) -> Iterator[Stage]:
     if not compiled:
         for each in dict.fromkeys((dtype, subject.claims.dtypes[-1])):
             yield _asked(subject, Question("described", wrapping.described, probes.gradients), dims, each, seed, 1)
+        for wanted in _masks([n for n, o in subject.layer.operands.items() if o.differentiable], few=True):
+            masked = {"wanted": wanted}
+            setting = f"for {', '.join(wanted) or 'nothing'}"
+            alone = Question(
+                "described", wrapping.described_frozen, probes.frozen, setting=setting, options=masked,
+                truth_options=masked,
+            )  # fmt: skip
+            yield _asked(subject, alone, dims, dtype, seed, 1)
     if "float32" in subject.claims.dtypes:
         for mixed in (False, True):
             options = {"mixed": mixed}

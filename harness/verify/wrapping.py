@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import gc
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -23,7 +24,16 @@ from harness.layers.gradients import Tensors, build, vjp
 from harness.layers.spec import Dims, Strategy
 from harness.verify.derivatives import buffers_kept
 from harness.verify.kernels import launches
-from harness.verify.probes import Answer, WrongAnswerError, differentiable, leaves, named, walk
+from harness.verify.probes import (
+    Answer,
+    WrongAnswerError,
+    differentiable,
+    frozen,
+    gradients,
+    leaves,
+    named,
+    walk,
+)
 
 RENDEZVOUS_SECONDS = 60
 
@@ -218,21 +228,33 @@ def gradcheck(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answe
 
 
 def described(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
-    """Gradients, while each custom op's description for the compiler (its fake) is held against what it does.
+    """Gradients, while each custom op's description for the compiler (its fake) is held against what it does."""
+    with _held_against_their_fakes():
+        return gradients(strategy, dims, values)
 
-    ``CrossRefFakeMode`` runs every op on fake tensors too, and compares shape, dtype, strides and aliasing.
+
+def described_frozen(strategy: Strategy, dims: Dims, values: Sequence[Values], wanted: Sequence[str]) -> Answer:
+    """The same while some operands are frozen."""
+    with _held_against_their_fakes():
+        return frozen(strategy, dims, values, wanted)
+
+
+@contextmanager
+def _held_against_their_fakes() -> Iterator[None]:
+    """``CrossRefFakeMode`` runs every op on fake tensors too, and compares shape, dtype, strides and aliasing.
+
+    Raises:
+        WrongAnswerError: a custom op's differ.
     """
     from torch._subclasses.fake_tensor import MetadataMismatchError
     from torch._subclasses.fake_utils import CrossRefFakeMode
-
-    from harness.verify.probes import gradients
 
     def not_ours(op: Any) -> bool:
         return op.namespace in ("aten", "prims", "prim")
 
     try:
         with CrossRefFakeMode(ignore_op_fn=not_ours, only_check_ops_with_meta=False):
-            return gradients(strategy, dims, values)
+            yield
     except MetadataMismatchError as error:
         raise WrongAnswerError("description", " ".join(str(error).split())[:300]) from None
 

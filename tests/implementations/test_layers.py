@@ -14,6 +14,7 @@ from harness.layers.gradients import build, vjp
 from harness.layers.spec import options_of
 from harness.measure import memory
 from harness.measure.passes import ready
+from harness.verify.probes import gradients
 from implementations import decay_attention, swiglu
 
 ENTRIES = {(e.layer, e.strategy): e for e in scan(["implementations"])}
@@ -210,3 +211,11 @@ def test_function_does_no_work_for_what_is_frozen(name: str, mask: tuple[bool, b
     forward(**values.inputs, **parameters).backward(values.cotangent)
     assert all((x.grad is not None) == mask[0] for x in inputs.values())
     assert all((p.grad is not None) == mask[1] for p in parameters.values())
+
+
+def test_rms_norm_s_function_takes_rows_longer_than_its_blocks() -> None:
+    layer, dims = _layer("rms_norm"), {"N": 2, "D": 2**17 + 1}
+    values = draw(layer, dims, torch.float32, "cpu", 0)
+    asked = [gradients(_strategy("rms_norm", name), dims, [values]) for name in ("function", "autograd")]
+    for name, like in asked[1].items():
+        torch.testing.assert_close(asked[0][name], like)

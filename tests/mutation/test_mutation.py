@@ -8,7 +8,7 @@ import pytest
 
 from tests.mutation.__main__ import fates
 from tests.mutation.mutants import Mutant, mutants
-from tests.mutation.targets import files, targets
+from tests.mutation.targets import files, modules, targets
 from tests.mutation.verdicts import excerpt, proofs
 
 FILES = files()
@@ -61,7 +61,7 @@ def test_backwards_in_and_out_of_the_tape_are_found() -> None:
 
 
 def test_every_proof_is_of_a_mutant() -> None:
-    keys = {m.key for path in FILES for m in found_in(path)}
+    keys = {m.key for path in FILES for file in (path, *modules(path)) for m in found_in(file)}
     stale = set(proofs()) - keys
     assert not stale, f"these lines have changed, so their proofs must be thought over: {stale}"
 

@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from harness import Strategy
+from harness import Kernel, Strategy
 from harness.verify.controls.control import Control
 from tests.verify.variants import gate
 
@@ -54,8 +54,8 @@ def tile_sum_kernel(  # type: ignore[no-untyped-def]
     tl.store(target + column, total, mask=column < D)
 
 
-def _forward(x: Tensor, slope: Tensor, shift: Tensor, edge: int) -> Tensor:
-    rows = x.contiguous().flatten(0, -2)
+def _forward(x: Tensor, slope: Tensor, shift: Tensor, edge: int, short: int) -> Tensor:
+    rows = (x.contiguous() if x.shape[-1] <= short else x).flatten(0, -2)
     y = torch.empty_like(rows)
     block = triton.next_power_of_2(max(1, x.shape[-1]) + 1)
     row_kernel[(len(rows),)](rows, slope, shift, y, x.shape[-1], EDGE=edge, BLOCK=block)
@@ -82,11 +82,11 @@ class _OverRows(torch.autograd.Function):
         return g.expand(ctx.shape), None
 
 
-def _strategy(edge: int = 0, filled: bool = True) -> Strategy:
+def _strategy(edge: int = 0, filled: bool = True, short: int = 10**6) -> Strategy:
     class Kernels(torch.autograd.Function):
         @staticmethod
         def forward(x: Tensor, slope: Tensor, shift: Tensor) -> Tensor:
-            return _forward(x, slope, shift, edge)
+            return _forward(x, slope, shift, edge, short)
 
         @staticmethod
         def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
@@ -102,7 +102,10 @@ def _strategy(edge: int = 0, filled: bool = True) -> Strategy:
                 _OverRows.apply(db, filled) if need[2] else None,
             )
 
-    return Strategy(lambda x, slope, shift: Kernels.apply(x, slope, shift), dtypes=("float32",), needs=("triton",))
+    return Strategy(
+        lambda x, slope, shift: Kernels.apply(x, slope, shift), dtypes=("float32",), needs=("triton",),
+        kernels=(Kernel(row_kernel, ("forward",), {}),),
+    )  # fmt: skip
 
 
 CONTROLS = {
@@ -110,7 +113,10 @@ CONTROLS = {
     "hidden_read": Control(0, "a parameter read beyond its end", "guarded", _strategy(edge=3)),
     "no_other": Control(23, "a tile's load without other", "guarded", _strategy(filled=False)),
 }
-MORE = {"one_too_many": Control(22, "a mask that lets one too many through", "guarded", _strategy(edge=1))}
+MORE = {
+    "one_too_many": Control(22, "a mask that lets one too many through", "guarded", _strategy(edge=1)),
+    "long_and_strided": Control(0, "long rows are taken to be dense", "shapes", _strategy(short=64)),
+}
 STRATEGIES = {
     "sound": _strategy(),
     **{name: control.strategy for name, control in CONTROLS.items()},

@@ -174,6 +174,24 @@ class _FlatWithinAnOp(Gate):
         return wanted(ctx, dx, over_rows(da), over_rows(_flat(db.detach()).view(db.shape)))
 
 
+@torch.library.custom_op("layerbench_variants::if_needed", mutates_args=())
+def _if_needed(t: Tensor, need: bool) -> Tensor:
+    return t.clone() if need else t.new_empty(0)
+
+
+@_if_needed.register_fake
+def _(t: Tensor, need: bool) -> Tensor:
+    return t.new_empty(t.shape if need else (1,))
+
+
+class _NotNeeded(Gate):
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Any:
+        dx, da, db = slopes(g, *ctx.saved_tensors)
+        kept = _if_needed(db.detach(), ctx.needs_input_grad[2])
+        return wanted(ctx, dx, over_rows(da), over_rows(kept) if ctx.needs_input_grad[2] else kept)
+
+
 CONTROLS = {
     "described": Control(0, "an op of another shape than it says", "described", by_hand(_FlatWithinAnOp)),
     "detached_saved": Control(17, "saves an intermediate", "double_backward", by_hand(_IntermediateSaved)),
@@ -190,6 +208,7 @@ CONTROLS = {
 }  # fmt: skip
 
 MORE = {
+    "described_frozen": Control(0, "an op of another shape than it says for what is frozen", "described", by_hand(_NotNeeded)),
     "other_dim": Control(32, "vmap over another dim", "per_sample", by_hand(_VmapByReshape)),
     "ensemble": Control(32, "vmap over parameters", "per_sample", by_hand(_VmapWithOneSetOfParameters)),
     "thrown_away": Control(

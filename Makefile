@@ -26,6 +26,9 @@ endif
 
 DEVICE_ARG := $(if $(DEVICE),--device $(DEVICE))
 
+# a test process for each core, where pytest-xdist is installed; a file's tests stay together and share what is dear
+WORKERS = $(shell $(PY) -c "import xdist" 2>/dev/null && echo "-n auto --dist loadfile")
+
 .PHONY: bench test test-page lint verify aot audit mutate report clean setup
 
 bench: $(SETUP)
@@ -48,7 +51,7 @@ report: $(SETUP)
 	$(PY) -m harness report $(RUN)
 
 test: $(SETUP_DEV)
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest $(WORKERS) $(ARGS)
 
 test-page: $(SETUP_DEV)
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { echo "make test-page needs chromium: apt-get install chromium" >&2; exit 2; }

@@ -154,12 +154,11 @@ def _side_by_side(folders: list[Path], out: Path, as_json: bool) -> None:
     """One page of several runs, and the table of each layer on the terminal."""
     from harness.analyse.findings import findings
     from harness.analyse.side_by_side import side_by_side
-    from harness.records.store import FILE as RECORDS
-    from harness.records.store import StoreError, read
+    from harness.records.store import StoreError, holds_run, read
     from harness.report import runs_page
     from harness.report.terminal import show
 
-    if (out / RECORDS).exists():
+    if holds_run(out):
         raise fail(f"--out {out} holds a run: choose another folder, its own page would be lost")
     found = side_by_side([findings(read(folder)) for folder in folders], [folder.resolve().name for folder in folders])
     if found.cases.empty:

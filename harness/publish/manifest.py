@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from harness.publish.opening import BundleError, files_of, read_json
+from harness.records.store import FILE as RECORDS
+from harness.records.store import PACKED
 from harness.report.escaping import terminal
 
 SCHEMA = 1
 FILE, SUMS = "manifest.json", "SHA256SUMS"
-EVIDENCE = "records.jsonl"
+EVIDENCE = (PACKED, RECORDS)
+"""The first is what is sealed today, the other what was."""
 STATEMENTS = (
     "README.md", "CITATION.cff", "environment.json", "source.json", "packages.txt", "claims.json", "plan.json",
 )  # fmt: skip
@@ -45,7 +48,7 @@ class Manifest:
 
 def role(name: str, derived: frozenset[str]) -> str:
     """What a file is for; ``derived`` are those that the report has written."""
-    if name == EVIDENCE:
+    if name in EVIDENCE:
         return "evidence"
     if name in derived:
         return "picture" if name.endswith(PICTURES) else "table"

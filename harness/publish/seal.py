@@ -1,4 +1,4 @@
-"""Closing a run: derived files made again, statements written, everything digested; and one archive of it."""
+"""Closing a run: derived files made again, statements written, records packed, all digested; and one archive of it."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from harness.publish.evidence import foreign, read_run
 from harness.publish.manifest import FILE, SUMS, Manifest
 from harness.publish.opening import BundleError, files_of
 from harness.records.store import CLAIMS, Run
+from harness.records.store import pack as pack_records
 from harness.report import everything
 
 DERIVED = ("tables", "plots")
@@ -61,6 +62,7 @@ def seal(folder: Path, declared: Path | None = None, authors: Sequence[str] = ()
     try:
         for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8")
+        pack_records(folder)
         made = manifest.describe(folder, frozenset(written))
         manifest.write(folder, made)
     except OSError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,11 @@ def role(name: str, derived: frozenset[str]) -> str:
     if name in derived:
         return "picture" if name.endswith(PICTURES) else "table"
     return "statement" if name in STATEMENTS else "other"
+
+
+def has_pdf(names: Iterable[str]) -> bool:
+    """Whether plots are there as PDF too (``report --pdf``): then they are derived files like the others."""
+    return any(name.startswith("plots/") and name.endswith(".pdf") for name in names)
 
 
 def digest(path: Path) -> str:

@@ -17,7 +17,7 @@ from harness.publish.claims import Claim
 from harness.publish.drafting import draft, minutes
 from harness.publish.evaluating import Measured, evaluate
 from harness.publish.evidence import foreign, read_run
-from harness.publish.manifest import FILE, SUMS, Manifest
+from harness.publish.manifest import FILE, SUMS, Manifest, has_pdf
 from harness.publish.opening import BundleError, files_of
 from harness.records.store import CLAIMS, Run
 from harness.records.store import pack as pack_records
@@ -54,7 +54,9 @@ def seal(folder: Path, declared: Path | None = None, authors: Sequence[str] = ()
         odd = [c.id for c in claims if c.verdict == "not_testable"]
         if odd:
             raise BundleError(f"claim {odd[0]}: the run holds nothing that it could be held against")
-        written = [p.relative_to(folder).as_posix() for p in everything.write_all(run, folder)]
+        written = [
+            p.relative_to(folder).as_posix() for p in everything.write_all(run, folder, has_pdf(files_of(folder)))
+        ]
         stale = [n for n in files_of(folder) if n.split("/")[0] in DERIVED and n not in written]
         if stale:
             raise BundleError(f"{stale[0]} is not written by the report: remove it, then seal again")

@@ -19,6 +19,7 @@ from harness.publish.evidence import read_run
 from harness.publish.opening import BundleError, opened
 from harness.records.schema import CaseStatus, ControlResult
 from harness.records.store import Journal, StoreError
+from harness.report import everything
 from tests.conftest import ROOT, Cli
 from tests.publish.bundles import CLAIMS, RATIO, run, sealed
 
@@ -129,6 +130,25 @@ def test_a_picture_that_the_records_do_not_give_is_found(copy: Path) -> None:
     assert _failed(checking.check(copy)) == [
         "picture: plots/speedup-wave.svg: its bytes differ from what the records give"
     ]
+
+
+def test_plots_as_pdf_are_sealed_and_checked_like_the_others(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    everything.write_all(run(folder), folder, pdf=True)
+    declared = tmp_path / "claims.toml"
+    declared.write_text(claiming.to_toml(CLAIMS))
+    made, _ = sealing.seal(folder, declared)
+    drawn = [f.path for f in made.files if f.path.endswith(".pdf")]
+    assert {f.role for f in made.files if f.path in drawn} == {"picture"}
+    assert len(drawn) == len(list((folder / "plots").glob("*.svg")))
+    assert not _failed(checking.check(folder))
+    path = folder / drawn[0]
+    path.write_bytes(path.read_bytes() + b"\n")
+    _resealed(folder)
+    assert _failed(checking.check(folder)) == [f"picture: {drawn[0]}: its bytes differ from what the records give"]
+    (folder / "plots" / "mine.pdf").write_bytes(b"%PDF")
+    with pytest.raises(BundleError, match=r"plots/mine\.pdf is not written by the report"):
+        sealing.seal(folder, declared)
 
 
 def test_an_archive_is_the_same_bytes_whatever_the_clock_and_checks_as_its_folder(copy: Path, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ COLOURS = {
 
 EXPENDABLE = ("n", "notes", "tie band", "tie within", "device", "dtype", "first call (s)", "memory (KiB)",
               "time (µs)", "time of a call (µs)", "in all (s)", "size")  # fmt: skip
-"""Columns that a narrow terminal does without, the first ones first."""
+"""Columns that a narrow terminal does without, the first ones first; a key only where it says the same in all rows."""
 
 KEYS = ("layer", "size", "dtype", "device", "pass", "strategy")
 """Columns that say what a row is about: where a table is shown in parts, each part begins with them."""
@@ -47,7 +47,9 @@ def show(frame: pd.DataFrame, console: Console | None = None) -> None:
         console.file.write(frame.map(terminal).to_markdown(index=False, disable_numparse=True) + "\n")
         return
     kept = fitting(frame, console.width)
-    for part in _parts(frame, kept, console.width):
+    for number, part in enumerate(_parts(frame, kept, console.width)):
+        if number:
+            console.print()
         console.print(_table(frame[part], console.width))
     left_out = [name for name in frame.columns if name not in kept]
     if left_out:
@@ -97,12 +99,13 @@ def _cell(name: str, value: object) -> Text:
 
 
 def fitting(frame: pd.DataFrame, width: int) -> list[str]:
-    """The columns that fit side by side, or that no width may do without."""
+    """The columns that fit side by side, or that no width may do without: those that tell rows apart are kept."""
     kept = [str(name) for name in frame.columns]
     for name in EXPENDABLE:
         if sum(_widths(frame, kept)) <= width:
             break
-        kept = [column for column in kept if column != name]
+        if name in kept and not (name in KEYS and frame[name].nunique() > 1):
+            kept.remove(name)
     return kept
 
 

@@ -98,3 +98,12 @@ def test_a_table_that_is_too_wide_for_its_words_is_shown_in_parts_with_the_same_
     assert sum("layer" in line and "strategy" in line for line in lines) > 1
     assert sum(line.startswith("decay_attention  autograd") for line in lines) == sum("─" in line for line in lines)
     assert sum("─" in line for line in _lines(WIDE, 400)) == 1
+
+
+def test_a_column_that_tells_rows_apart_is_never_left_out() -> None:
+    sizes = [f"N={n},D=1024,gelu=1" for n in (1, 2, 3)]
+    apart = FRAME.assign(size=sizes)
+    lines = _lines(apart, 72)
+    assert [size for size in sizes if any(size in line for line in lines)] == sizes
+    assert not any("size" in line for line in lines if line.startswith("left out"))
+    assert any("size" in line for line in _lines(FRAME, 60) if line.startswith("left out"))

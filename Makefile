@@ -5,6 +5,7 @@
 # make verify           the gate alone
 # make aot              compile every Triton kernel for four GPUs without one, and write docs/kernels.md
 # make audit            settle the beliefs about custom layers, and write docs/how-parameters-are-updated.md
+# make docs             the reference pages, docs/reference, from --help and docstrings
 # make mutate           mutate every hand-written gradient and see whether the gate notices (15 min)
 # make report RUN=DIR   page, tables and plots of a run again, from its records
 # make clean            remove what make made; results stay
@@ -29,7 +30,7 @@ DEVICE_ARG := $(if $(DEVICE),--device $(DEVICE))
 # a test process for each core, where pytest-xdist is installed; a file's tests stay together and share what is dear
 WORKERS = $(shell $(PY) -c "import xdist" 2>/dev/null && echo "-n auto --dist loadfile")
 
-.PHONY: bench test test-page lint verify aot audit mutate report clean setup
+.PHONY: bench test test-page lint verify aot audit docs mutate report clean setup
 
 bench: $(SETUP)
 	$(PY) -m harness bench --profile $(PROFILE) $(DEVICE_ARG) $(ARGS)
@@ -42,6 +43,9 @@ aot: $(SETUP)
 
 audit: $(SETUP)
 	$(PY) -m harness audit --page docs/how-parameters-are-updated.md
+
+docs: $(SETUP_DEV)
+	$(PY) -m tests.reference
 
 mutate: $(SETUP_DEV)
 	$(PY) -m tests.mutation $(ARGS)

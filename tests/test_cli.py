@@ -85,7 +85,12 @@ def test_compare_tells_a_script_whether_anything_became_slower(
 def test_runs_without_a_common_case_are_not_compared(cli: Cli, tmp_path: Path) -> None:
     run_of(tmp_path / "a", {"autograd": 1e-3, "fast": 1e-3})
     run_of(tmp_path / "b", {"autograd": 1e-3, "new": 1e-3})
-    assert cli("compare", tmp_path / "a", tmp_path / "b").returncode == 4
+    piped = cli("compare", tmp_path / "a", tmp_path / "b")
+    assert piped.returncode == 4
+    assert piped.stdout.startswith("| layer")
+    on_a_terminal = cli("compare", tmp_path / "a", tmp_path / "b", FORCE_COLOR="1", COLUMNS="100")
+    assert "| layer" not in on_a_terminal.stdout
+    assert "─" * 20 in on_a_terminal.stdout
 
 
 def test_an_unknown_profile_lists_the_profiles(cli: Cli) -> None:
@@ -268,10 +273,10 @@ def test_nothing_that_fits_is_nothing_checked(cli: Cli) -> None:
 
 def test_a_committed_run_is_reported_again(cli: Cli, tmp_path: Path) -> None:
     """Records of earlier versions lack what was added since."""
-    for number, records in enumerate(sorted((ROOT / "results").rglob(FILE))):
+    for number, records in enumerate(sorted((ROOT / "results").rglob(f"{FILE}*"))):
         folder = tmp_path / str(number)
         folder.mkdir()
-        (folder / FILE).write_bytes(records.read_bytes())
+        (folder / records.name).write_bytes(records.read_bytes())
         done = cli("report", folder, "--json")
         assert done.returncode == 0, done.stderr
         gate = json.loads(done.stdout)["gate"]

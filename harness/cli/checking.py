@@ -59,6 +59,7 @@ def verify(
     from harness.analyse import gate as found
     from harness.records.store import read
     from harness.report import tables
+    from harness.report.terminal import show
     from harness.run.bench import Settings, execute
     from harness.run.jobs import Scope
     from harness.run.places import sources
@@ -92,7 +93,8 @@ def verify(
     else:
         shown = [tables.gate(gate), *([tables.matrix(matrix)] if len(matrix) else [])]
         for table in shown:
-            typer.echo(table.to_markdown(index=False, disable_numparse=True) + "\n")
+            show(table)
+            typer.echo("")
         for line in (*tables.notes(matrix), *tables.wrong(failures)):
             typer.echo(line)
     if outcome.missed:

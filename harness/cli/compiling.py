@@ -29,6 +29,7 @@ def aot(
     4 where nothing was compiled.
     """
     from harness.report import kernels
+    from harness.report.terminal import show
     from harness.run.ahead import compile_all
     from harness.run.places import sources
 
@@ -46,7 +47,8 @@ def aot(
         answer = {"kernels": as_rows(found.astype(object).where(found.notna(), None)), "statuses": list(done.statuses)}
         typer.echo(json.dumps(answer, indent=2, ensure_ascii=False))
     else:
-        typer.echo(kernels.table(found).to_markdown(index=False, disable_numparse=True) + "\n")
+        show(kernels.table(found))
+        typer.echo("")
         for line in kernels.summary(found):
             typer.echo(line)
     for status in done.statuses:

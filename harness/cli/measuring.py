@@ -122,8 +122,6 @@ def report(
 
 def _report(folder: Path, as_json: bool, pdf: bool = False) -> int:
     """Tables, plots, and the verdicts on the terminal; the number of measured cases."""
-    from rich.console import Console
-
     from harness.analyse import frames
     from harness.records.store import StoreError, read
     from harness.report import everything, tables
@@ -147,23 +145,20 @@ def _report(folder: Path, as_json: bool, pdf: bool = False) -> int:
     else:
         for name, rows in timing.groupby("layer", sort=False):
             typer.echo(f"\n{name}")
-            show(tables.main(rows), Console(highlight=False))
+            show(tables.main(rows))
         typer.echo(f"\npage:   {folder / 'report.html'}\ntables: {folder / 'tables'}\nplots:  {folder / 'plots'}")
     return int((timing["status"] == "ok").sum())
 
 
 def _side_by_side(folders: list[Path], out: Path, as_json: bool) -> None:
     """One page of several runs, and the table of each layer on the terminal."""
-    from rich.console import Console
-
     from harness.analyse.findings import findings
     from harness.analyse.side_by_side import side_by_side
-    from harness.records.store import FILE as RECORDS
-    from harness.records.store import StoreError, read
+    from harness.records.store import StoreError, holds_run, read
     from harness.report import runs_page
     from harness.report.terminal import show
 
-    if (out / RECORDS).exists():
+    if holds_run(out):
         raise fail(f"--out {out} holds a run: choose another folder, its own page would be lost")
     found = side_by_side([findings(read(folder)) for folder in folders], [folder.resolve().name for folder in folders])
     if found.cases.empty:
@@ -177,5 +172,5 @@ def _side_by_side(folders: list[Path], out: Path, as_json: bool) -> None:
         return
     for name, rows in found.cases.groupby("layer", sort=False):
         typer.echo(f"\n{name}")
-        show(runs_page.ratios(found, rows), Console(highlight=False))
+        show(runs_page.ratios(found, rows))
     typer.echo(f"\npage:   {page}\ntables: {page.parent / 'tables'}")

@@ -21,6 +21,7 @@ def selftest(
     """Let the meter prove itself on this machine, in 3 minutes. Exit code 1 if it fails in anything."""
     from harness.analyse.frames import proofs
     from harness.report import meter
+    from harness.report.terminal import show
     from harness.run.places import free_folder
     from harness.run.selftest import selftest as run_proofs
 
@@ -30,7 +31,7 @@ def selftest(
     if as_json:
         typer.echo(json.dumps(as_rows(found), indent=2, ensure_ascii=False))
     else:
-        typer.echo(meter.proofs(found).to_markdown(index=False, disable_numparse=True))
+        show(meter.proofs(found))
     failed = list(dict.fromkeys(found.loc[found["result"] == "failed", "proof"]))
     if failed:
         raise fail(f"on this machine, now, the meter fails in: {', '.join(failed)}", FAILED)
@@ -49,6 +50,7 @@ def compare(
     from harness.analyse.compare import compare as compared
     from harness.records.store import read
     from harness.report import meter
+    from harness.report.terminal import show
 
     with clear_errors():
         found = compared(read(before), read(after))
@@ -56,7 +58,7 @@ def compare(
     if as_json:
         typer.echo(json.dumps({"notes": found.notes, "cases": as_rows(rows)}, indent=2, ensure_ascii=False))
     else:
-        typer.echo(meter.comparison(rows).to_markdown(index=False, disable_numparse=True))
+        show(meter.comparison(rows))
         for note in found.notes:
             typer.echo(note)
     verdicts = set(rows["verdict"])

@@ -183,6 +183,7 @@ def diff(
     from harness.publish.difference import difference
     from harness.publish.opening import opened
     from harness.report import meter
+    from harness.report.terminal import show
 
     with clear_errors(), opened(first) as one, opened(second) as other:
         found = difference(one, other)
@@ -202,4 +203,4 @@ def diff(
         for line in lines:
             typer.echo(f"  {terminal(line)}")
     typer.echo("results:")
-    typer.echo(meter.comparison(rows).map(terminal).to_markdown(index=False, disable_numparse=True))
+    show(meter.comparison(rows))

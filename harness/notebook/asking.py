@@ -12,6 +12,7 @@ from harness.notebook.answers import Changes
 from harness.notebook.gated import Verified
 from harness.notebook.given import Names, Sources, folders, names
 from harness.notebook.results import Run
+from harness.publish import claims as claiming
 from harness.records import store
 from harness.run.jobs import Scope
 from harness.run.places import free_folder, sources
@@ -85,6 +86,7 @@ def bench(
     budget: float | None = None,
     seed: int = 0,
     timeout: float = 180.0,
+    claims: str | Path | None = None,
 ) -> Run:
     """Check, then measure, as ``layerbench bench``; empty means what the profile says.
 
@@ -100,9 +102,10 @@ def bench(
         resume: go on with the run in ``out``.
         budget: seconds that all of it may take.
         timeout: seconds without a sign of life after which a strategy is given up.
+        claims: a file of claims in TOML that the run begins with, for ``layerbench seal``.
 
     Raises:
-        UsageError, SourceError, StoreError: the user can mend it; one clear line.
+        UsageError, SourceError, StoreError, ClaimError: the user can mend it; one clear line.
         WorkerError: workers cannot even start.
         NothingMeasuredError: no strategy could be measured.
         KeyboardInterrupt: with a note on how to go on; finished cells are kept.
@@ -113,6 +116,11 @@ def bench(
         raise UsageError(f"unknown profile {profile!r}: choose from {', '.join(PROFILES)}")
     if resume and out is None:
         raise UsageError("resume=True needs out=FOLDER, the run to go on with")
+    if resume and claims:
+        raise UsageError("claims= belongs to the beginning of a run: leave it out with resume=True")
+    declared = Path(claims) if claims else None
+    if declared:
+        claiming.read_toml(declared)
     layers, counts = names("layer", layer), (threads,) if isinstance(threads, int) else tuple(threads)
     wanted = Wanted(
         profile, layers, names("strategy", strategy, *layers[:1]), names("device", device), names("dtype", dtype),
@@ -127,7 +135,7 @@ def bench(
 
     more = folders(from_)
     with _how_to_resume(where, more):
-        settings = Settings(sources(more), Path(out) if out else None, resume, budget, timeout)
+        settings = Settings(sources(more), Path(out) if out else None, resume, budget, timeout, claims=declared)
         outcome = execute(wanted, settings, label)
     if outcome.missed:
         raise NothingMeasuredError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,8 +74,9 @@ def _derived(folder: Path, made: Manifest, run: Run, pictures: bool) -> Iterator
     drawn = pictures and not other
     with tempfile.TemporaryDirectory(prefix="layerbench-") as scratch:
         again = Path(scratch)
-        write: Callable[[Run, Path], list[Path]] = everything.write_all if drawn else _tables
-        names = [p.relative_to(again).as_posix() for p in write(run, again)]
+        pdf = manifest.has_pdf(e.path for e in made.files)
+        written = everything.write_all(run, again, pdf) if drawn else _tables(run, again)
+        names = [p.relative_to(again).as_posix() for p in written]
         roles: dict[str, list[Entry]] = {"table": [], "picture": []}
         for entry in made.files:
             if entry.role in roles:
@@ -137,8 +138,8 @@ def _statements(folder: Path, made: Manifest, run: Run, pictures: bool) -> Itera
             yield Finding("statement", "failed", f"{name}: {where} from what the records say")
     if not failed:
         yield Finding("statement", "held", "plan, environment, source and packages are what the records say")
-    if EVIDENCE not in {f.path for f in made.files}:
-        yield Finding("statement", "failed", f"the manifest does not name {EVIDENCE}")
+    if not {*EVIDENCE} & {f.path for f in made.files}:
+        yield Finding("statement", "failed", f"the manifest does not name {EVIDENCE[0]}")
 
 
 def _fields_that_differ(text: str, due: str) -> str:

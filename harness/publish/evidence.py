@@ -19,10 +19,9 @@ from typing import Any, Literal
 
 from harness.publish.opening import BundleError
 from harness.records.schema import DEVICES, DTYPES, KINDS, PASSES, Group
-from harness.records.store import FILE, Record, Run, read
+from harness.records.store import FILE, MOST_BYTES, Record, Run, read
 from harness.report.escaping import terminal
 
-MOST_RECORD_BYTES = 128 * 2**20
 MOST = {"groups": 1_000, "strategies": 500, "layers": 200}
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}", re.ASCII)
 DIMS = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,31}=[0-9]{1,12}(,[A-Za-z_][A-Za-z0-9_]{0,31}=[0-9]{1,12}){0,15}", re.ASCII)
@@ -36,8 +35,8 @@ def read_run(folder: Path) -> Run:
         BundleError: there are no records, damaged ones, or some that are not of the schema.
     """
     path = folder / FILE
-    if path.is_file() and path.stat().st_size > MOST_RECORD_BYTES:
-        raise BundleError(f"refused: {FILE} is larger than {MOST_RECORD_BYTES // 2**20} MiB")
+    if path.is_file() and path.stat().st_size > MOST_BYTES:
+        raise BundleError(f"refused: {FILE} is larger than {MOST_BYTES // 2**20} MiB")
     with foreign("the records"):
         run = read(folder)
         if run.warnings:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.publish.opening import BundleError, files_of, read_json
+from harness.records.store import FILE as RECORDS
+from harness.records.store import PACKED
 from harness.report.escaping import terminal
 
 SCHEMA = 1
 FILE, SUMS = "manifest.json", "SHA256SUMS"
-EVIDENCE = "records.jsonl"
+EVIDENCE = (PACKED, RECORDS)
+"""The first is what is sealed today, the other what was."""
 STATEMENTS = (
     "README.md", "CITATION.cff", "environment.json", "source.json", "packages.txt", "claims.json", "plan.json",
 )  # fmt: skip
@@ -45,11 +49,16 @@ class Manifest:
 
 def role(name: str, derived: frozenset[str]) -> str:
     """What a file is for; ``derived`` are those that the report has written."""
-    if name == EVIDENCE:
+    if name in EVIDENCE:
         return "evidence"
     if name in derived:
         return "picture" if name.endswith(PICTURES) else "table"
     return "statement" if name in STATEMENTS else "other"
+
+
+def has_pdf(names: Iterable[str]) -> bool:
+    """Whether plots are there as PDF too (``report --pdf``): then they are derived files like the others."""
+    return any(name.startswith("plots/") and name.endswith(".pdf") for name in names)
 
 
 def digest(path: Path) -> str:

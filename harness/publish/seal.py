@@ -1,4 +1,4 @@
-"""Closing a run: derived files made again, statements written, everything digested; and one archive of it."""
+"""Closing a run: derived files made again, statements written, records packed, all digested; and one archive of it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from harness.publish.claims import Claim
 from harness.publish.drafting import draft, minutes
 from harness.publish.evaluating import Measured, evaluate
 from harness.publish.evidence import foreign, read_run
-from harness.publish.manifest import FILE, SUMS, Manifest
+from harness.publish.manifest import FILE, SUMS, Manifest, has_pdf
 from harness.publish.opening import BundleError, files_of
 from harness.records.store import CLAIMS, Run
+from harness.records.store import pack as pack_records
 from harness.report import everything
 
 DERIVED = ("tables", "plots")
@@ -53,7 +54,9 @@ def seal(folder: Path, declared: Path | None = None, authors: Sequence[str] = ()
         odd = [c.id for c in claims if c.verdict == "not_testable"]
         if odd:
             raise BundleError(f"claim {odd[0]}: the run holds nothing that it could be held against")
-        written = [p.relative_to(folder).as_posix() for p in everything.write_all(run, folder)]
+        written = [
+            p.relative_to(folder).as_posix() for p in everything.write_all(run, folder, has_pdf(files_of(folder)))
+        ]
         stale = [n for n in files_of(folder) if n.split("/")[0] in DERIVED and n not in written]
         if stale:
             raise BundleError(f"{stale[0]} is not written by the report: remove it, then seal again")
@@ -61,6 +64,7 @@ def seal(folder: Path, declared: Path | None = None, authors: Sequence[str] = ()
     try:
         for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8")
+        pack_records(folder)
         made = manifest.describe(folder, frozenset(written))
         manifest.write(folder, made)
     except OSError as error:

@@ -120,7 +120,7 @@ def readme(run: Run, claims: Sequence[Claim], first: bool) -> str:
         "",
         "## Files",
         "",
-        "* evidence: `records.jsonl`, every sample as it was taken; nothing else is measured data",
+        "* evidence: `records.jsonl.gz`, every sample as it was taken (`zcat` shows it); nothing else is measured data",
         "* derived from it: `tables/`, `plots/` and whatever else the manifest calls a table or a picture",
         "* statements: `manifest.json`, `SHA256SUMS`, `claims.json`, `plan.json`, `environment.json`, `source.json`,"
         " `packages.txt`, `CITATION.cff` and this page",

@@ -3,14 +3,18 @@
 A cell is a unit of work that is done or not done. Its records carry its name and an attempt number, and count once
 a ``cell`` record of the same attempt has closed it; so a crash in the middle of a cell leaves nothing half-counted,
 and the cell is simply run again. Records outside any cell count at once.
+
+A sealed run takes no more records: it holds ``records.jsonl.gz``, the same bytes in a tenth of the space.
 """
 
 from __future__ import annotations
 
 import fcntl
+import gzip
 import json
 import math
 import os
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +25,9 @@ from harness.records.schema import SCHEMA, as_record
 Record = dict[str, Any]
 
 FILE = "records.jsonl"
+PACKED = f"{FILE}.gz"
+MOST_BYTES = 128 * 2**20
+"""Of records that somebody else may have packed."""
 CLAIMS = "claims.toml"
 
 
@@ -59,9 +66,11 @@ def read(folder: Path) -> Run:
     Raises:
         StoreError: no records file, an unreadable one, one of a newer schema, or one without a ``run`` record.
     """
-    path = folder / FILE
+    path = folder / (PACKED if (folder / PACKED).exists() else FILE)
+    if path.name == PACKED and (folder / FILE).exists():
+        raise StoreError(f"{folder} holds {FILE} and {PACKED}: keep one of them")
     try:
-        lines = path.read_bytes().split(b"\n")
+        lines = (unpacked(path) if path.name == PACKED else path.read_bytes()).split(b"\n")
     except FileNotFoundError:
         raise StoreError(f"{folder} holds no {FILE}: give the folder of a run") from None
     except OSError as error:
@@ -96,14 +105,56 @@ def read(folder: Path) -> Run:
     return Run(path, by_kind, warnings, frozenset(str(cell) for cell, _ in closed), attempts)
 
 
+def holds_run(folder: Path) -> bool:
+    """Whether a folder has records, packed or not."""
+    return (folder / FILE).exists() or (folder / PACKED).exists()
+
+
+def unpacked(path: Path) -> bytes:
+    """What a packed file holds.
+
+    Raises:
+        StoreError: it is damaged, or holds more than ``MOST_BYTES``.
+        OSError: it cannot be read.
+    """
+    try:
+        with gzip.open(path) as stream:
+            data = stream.read(MOST_BYTES + 1)
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        raise StoreError(f"{path} is not a whole .gz file") from None
+    if len(data) > MOST_BYTES:
+        raise StoreError(f"refused: {path.name} holds more than {MOST_BYTES // 2**20} MiB")
+    return data
+
+
+def pack(folder: Path) -> None:
+    """Put the packed records in the place of the plain ones, the same bytes each time; packed ones stay as they are.
+
+    Raises:
+        OSError: the folder cannot be written; the plain ones are kept then.
+    """
+    plain, packed = folder / FILE, folder / PACKED
+    if packed.exists():
+        return
+    try:
+        with packed.open("wb") as raw, gzip.GzipFile("", "wb", 9, raw, mtime=0) as stream:
+            stream.write(plain.read_bytes())
+    except OSError:
+        packed.unlink(missing_ok=True)
+        raise
+    plain.unlink()
+
+
 class Journal:
     """The one writer of a run's records; holds a lock, so that two runs never share a folder.
 
     Raises:
-        StoreError: the folder cannot be written, or another run is writing to it.
+        StoreError: the folder cannot be written, is sealed, or another run is writing to it.
     """
 
     def __init__(self, folder: Path) -> None:
+        if (folder / PACKED).exists():
+            raise StoreError(f"{folder} is sealed and takes no more records: choose another --out")
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._file: IO[bytes] = (folder / FILE).open("ab+")

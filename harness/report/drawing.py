@@ -17,6 +17,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure as _Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from PIL import Image
 
 from harness.analyse.launches import GROUP
 from harness.records.dims import options_text, sizes_of
@@ -45,6 +46,9 @@ SERIES = ["device", "dtype", "threads"]
 
 MOST_GROUPS = 6
 """A figure has no more rows of panels than these; where a layer has more groups, the tables have them all."""
+
+PNG_COLOURS = 256
+"""A palette makes a PNG a third as large, and few plots have more colours."""
 
 HEAD_SIZE, WIDTH_OF_A_CHARACTER = 8.5, 0.56
 """Points, and ems, of a title."""
@@ -89,8 +93,10 @@ def save(figure: Figure, stem: Path, pdf: bool = False) -> list[Path]:
     """Lay a figure out and write it as SVG (fixed salt, no date) and PNG, on request as PDF too; returns the paths."""
     ConstrainedLayoutEngine().execute(figure)  # once, not again for each file
     svg, png = stem.with_suffix(".svg"), stem.with_suffix(".png")
-    figure.savefig(svg, metadata={"Date": None, "Creator": None})
-    figure.savefig(png, dpi=160, metadata={"Software": None})
+    svg.write_text(_svg(figure), encoding="utf-8")
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=160, pil_kwargs={"compress_level": 0})
+    Image.open(stream).convert("RGB").quantize(PNG_COLOURS, dither=Image.Dither.NONE).save(png)
     if not pdf:
         return [svg, png]
     path = stem.with_suffix(".pdf")
@@ -100,16 +106,20 @@ def save(figure: Figure, stem: Path, pdf: bool = False) -> list[Path]:
 
 def inline(figure: Figure, prefix: str) -> str:
     """A figure that was saved, as an SVG element for a page: letters as text, and ids that no other figure has."""
-    stream = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none"}):
-        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
-    text = stream.getvalue()
-    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+        text = _svg(figure)
+    text = re.sub(r'(?<=\bid=")|(?<=url\(#)|(?<=xlink:href="#)', prefix, text[text.index("<svg") :])
+    return re.sub(r"(\d+\.\d\d)\d+", r"\1", text)  # hundredths of a point are enough
+
+
+def _svg(figure: Figure) -> str:
+    """A figure as SVG, without a date and without what nothing in it refers to."""
+    stream = io.StringIO()
+    figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+    text = re.sub(r"<metadata>.*?</metadata>", "", stream.getvalue(), flags=re.DOTALL)
     used = set(re.findall(r'(?:url\(#|xlink:href="#)([^)"]+)', text))
     text = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", text)
-    text = re.sub(r'(?<=\bid=")|(?<=url\(#)|(?<=xlink:href="#)', prefix, text)
     text = re.sub(r"<g>\s*</g>|<!--.*?-->| transform=\"rotate\(-0 [^)]*\)\"", "", text)
-    text = re.sub(r"(\d+\.\d\d)\d+", r"\1", text)  # hundredths of a point are enough
     return re.sub(r"\s*\n\s*", "\n", text)
 
 

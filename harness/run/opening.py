@@ -18,7 +18,7 @@ import psutil
 import harness
 from harness.records.environment import machine_digest
 from harness.records.schema import SCHEMA, CaseStatus, CellEnd, Group, LayerFacts, StrategyFacts
-from harness.records.store import CLAIMS, FILE, Journal, Record, Run, StoreError, read
+from harness.records.store import CLAIMS, FILE, PACKED, Journal, Record, Run, StoreError, read
 from harness.run.conductor import ALLOCATOR, Conductor
 from harness.run.jobs import Cell, Job, scope_of
 from harness.run.plan import Plan, make_plan
@@ -58,6 +58,8 @@ def check_folder(out: Path, resume: bool) -> None:
         UsageError: it holds something already, or it holds no run to go on with.
     """
     if resume:
+        if (out / PACKED).exists():
+            raise UsageError(f"--resume: {out} is sealed and takes no more records: start a new run")
         if not (out / FILE).exists():
             raise UsageError(f"--resume: {out} holds no {FILE}; leave --resume out to start a run there")
     elif out.exists() and not out.is_dir():

@@ -12,6 +12,7 @@ import pytest
 
 from harness.layers.discover import SourceError
 from harness.notebook import NothingMeasuredError, bench, verify
+from harness.publish.claims import ClaimError
 from harness.records.store import FILE, read
 from harness.run import bench as running
 from harness.run.wanted import UsageError
@@ -103,6 +104,33 @@ def test_bench_asks_for_what_the_command_asks_for(monkeypatch: pytest.MonkeyPatc
     assert settings.sources[1:] == (str(PACKAGES / "tricky"),)
     assert (settings.out, settings.budget, settings.measure) == (tmp_path, 90, True)
     assert list(run.timing["strategy"]) == ["autograd", "fast"]
+    assert settings.claims is None
+
+
+CLAIMS = """
+[[claim]]
+id = "twice"
+kind = "ratio"
+layer = "wave"
+strategy = "fast"
+against = "autograd"
+threshold = 2.0
+"""
+
+
+def test_bench_begins_a_run_with_claims(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    run_of(tmp_path / "run", {"autograd": 1e-3, "fast": 1e-3})
+    asked = _ends(monkeypatch, tmp_path / "run")
+    (tmp_path / "claims.toml").write_text(CLAIMS)
+    bench(layer="wave", claims=str(tmp_path / "claims.toml"), out=tmp_path / "run")
+    assert asked[1].claims == tmp_path / "claims.toml"
+    with pytest.raises(UsageError, match="claims= belongs to the beginning of a run"):
+        bench(claims=tmp_path / "claims.toml", out=tmp_path / "run", resume=True)
+    asked.clear()
+    (tmp_path / "claims.toml").write_text(CLAIMS.replace('"ratio"', '"speed"'))
+    with pytest.raises(ClaimError, match="kind"):
+        bench(claims=tmp_path / "claims.toml", out=tmp_path / "other")
+    assert not asked  # claims that cannot be read end it before anything runs
 
 
 def test_a_run_without_any_timing_is_an_exception(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Sealing and checking: what is sealed is found again, what was changed is named, an archive is the same bytes."""
 
+import gzip
 import hashlib
 import json
 import random
@@ -14,8 +15,11 @@ from harness.publish import claims as claiming
 from harness.publish import manifest
 from harness.publish import seal as sealing
 from harness.publish.check import Finding, check
+from harness.publish.evidence import read_run
 from harness.publish.opening import BundleError, opened
 from harness.records.schema import CaseStatus, ControlResult
+from harness.records.store import Journal, StoreError
+from harness.report import everything
 from tests.conftest import ROOT, Cli
 from tests.publish.bundles import CLAIMS, RATIO, run, sealed
 
@@ -43,7 +47,8 @@ def test_a_sealed_run_checks_and_sha256sum_reads_its_sums(bundle: Path) -> None:
     assert done.returncode == 0
     names = {f.path for f in manifest.read(bundle).files}
     assert {"README.md", "CITATION.cff", "claims.json", "plan.json", "environment.json", "source.json"} <= names
-    assert {"packages.txt", "records.jsonl", "pytest-benchmark.json", "tables/timing-wave.csv"} <= names
+    assert {"packages.txt", "records.jsonl.gz", "pytest-benchmark.json", "tables/timing-wave.csv"} <= names
+    assert "records.jsonl" not in names
 
 
 def test_every_random_change_of_a_byte_is_found(copy: Path) -> None:
@@ -93,15 +98,18 @@ def _resealed(folder: Path) -> None:
         ("claims.json", '"n": 8', '"n": 80', "fast-twice: n: 80 published, 8 recomputed"),
         ("claims.json", '"threshold": 1.5', '"threshold": 9.5', "fast-twice: verdict: held published, failed"),
         ("pytest-benchmark.json", '"launches": 8', '"launches": 9', "pytest-benchmark.json: line"),
-        ("records.jsonl", '"launch": 3', '"launch": 4', "table: tables/timing-wave"),
+        ("records.jsonl.gz", '"launch": 3', '"launch": 4', "table: tables/timing-wave"),
     ],
 )
 def test_a_change_with_new_digests_does_not_follow_from_the_records(
     copy: Path, name: str, old: str, new: str, told: str
 ) -> None:
-    text = (copy / name).read_text()
+    packed = name.endswith(".gz")
+    data = (copy / name).read_bytes()
+    text = (gzip.decompress(data) if packed else data).decode()
     assert old in text
-    (copy / name).write_text(text.replace(old, new, 1))
+    changed = text.replace(old, new, 1).encode()
+    (copy / name).write_bytes(gzip.compress(changed) if packed else changed)
     _resealed(copy)
     assert not manifest.verify(copy)[1]
     assert any(told in line for line in _failed(checking.check(copy, pictures=False)))
@@ -122,6 +130,25 @@ def test_a_picture_that_the_records_do_not_give_is_found(copy: Path) -> None:
     assert _failed(checking.check(copy)) == [
         "picture: plots/speedup-wave.svg: its bytes differ from what the records give"
     ]
+
+
+def test_plots_as_pdf_are_sealed_and_checked_like_the_others(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    everything.write_all(run(folder), folder, pdf=True)
+    declared = tmp_path / "claims.toml"
+    declared.write_text(claiming.to_toml(CLAIMS))
+    made, _ = sealing.seal(folder, declared)
+    drawn = [f.path for f in made.files if f.path.endswith(".pdf")]
+    assert {f.role for f in made.files if f.path in drawn} == {"picture"}
+    assert len(drawn) == len(list((folder / "plots").glob("*.svg")))
+    assert not _failed(checking.check(folder))
+    path = folder / drawn[0]
+    path.write_bytes(path.read_bytes() + b"\n")
+    _resealed(folder)
+    assert _failed(checking.check(folder)) == [f"picture: {drawn[0]}: its bytes differ from what the records give"]
+    (folder / "plots" / "mine.pdf").write_bytes(b"%PDF")
+    with pytest.raises(BundleError, match=r"plots/mine\.pdf is not written by the report"):
+        sealing.seal(folder, declared)
 
 
 def test_an_archive_is_the_same_bytes_whatever_the_clock_and_checks_as_its_folder(copy: Path, tmp_path: Path) -> None:
@@ -147,6 +174,24 @@ def test_sealing_twice_gives_the_same_bundle(copy: Path) -> None:
     declared = copy.parent / "claims.toml"
     declared.write_text(claiming.to_toml(CLAIMS))
     assert sealing.seal(copy, declared)[0].bundle == before
+
+
+def test_a_bundle_from_before_records_were_packed_checks(copy: Path) -> None:
+    (copy / "records.jsonl").write_bytes(gzip.decompress((copy / "records.jsonl.gz").read_bytes()))
+    with pytest.raises(BundleError, match="keep one of them"):
+        read_run(copy)
+    (copy / "records.jsonl.gz").unlink()
+    _resealed(copy)
+    assert "records.jsonl" in {f.path for f in manifest.read(copy).files if f.role == "evidence"}
+    assert not _failed(checking.check(copy, pictures=False))
+
+
+def test_a_sealed_run_takes_no_more_records(cli: Cli, copy: Path) -> None:
+    with pytest.raises(StoreError, match="is sealed and takes no more records"):
+        Journal(copy)
+    done = cli("bench", "--resume", "--out", copy)
+    assert done.returncode == 2
+    assert "is sealed and takes no more records: start a new run" in done.stderr
 
 
 def test_claims_that_the_run_began_with_are_known_as_such(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Records survive whatever ends a run."""
 
+import gzip
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.layers.spec import options_of
+from harness.records import store
 from harness.records.dims import dims_of, dims_text, options_text, sizes_of
 from harness.records.schema import SCHEMA, CellEnd, Check, FirstCall, Group, as_record
-from harness.records.store import FILE, Journal, StoreError, read
+from harness.records.store import FILE, PACKED, Journal, StoreError, pack, read
 
 GROUP = Group("affine", "B=2,I=3,O=4", "float32", "cpu", 1)
 
@@ -114,6 +117,46 @@ def test_what_is_no_run_is_refused_in_one_line(tmp_path: Path, content: str | No
     with pytest.raises(StoreError, match=message) as error:
         read(tmp_path)
     assert "\n" not in str(error.value)
+
+
+def test_packed_records_are_the_same_run_in_the_same_bytes(tmp_path: Path) -> None:
+    _write(tmp_path)
+    plain, before = (tmp_path / FILE).read_bytes(), read(tmp_path)
+    pack(tmp_path)
+    packed = (tmp_path / PACKED).read_bytes()
+    assert not (tmp_path / FILE).exists()
+    assert gzip.decompress(packed) == plain
+    assert read(tmp_path).records == before.records
+    pack(tmp_path)
+    assert (tmp_path / PACKED).read_bytes() == packed
+    (tmp_path / PACKED).unlink()
+    (tmp_path / FILE).write_bytes(plain)
+    pack(tmp_path)
+    assert (tmp_path / PACKED).read_bytes() == packed
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[:-9], lambda data: data[:30] + b"x" * 20 + data[50:], lambda _: b"{}"]
+)
+def test_packed_records_that_are_damaged_are_refused_in_one_line(
+    tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    _write(tmp_path)
+    pack(tmp_path)
+    (tmp_path / PACKED).write_bytes(damage((tmp_path / PACKED).read_bytes()))
+    with pytest.raises(StoreError, match=r"not a whole \.gz file"):
+        read(tmp_path)
+
+
+def test_packed_records_unpack_to_so_much_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _write(tmp_path)
+    size = (tmp_path / FILE).stat().st_size
+    pack(tmp_path)
+    monkeypatch.setattr(store, "MOST_BYTES", size)
+    assert read(tmp_path).records
+    monkeypatch.setattr(store, "MOST_BYTES", size - 1)
+    with pytest.raises(StoreError, match=r"refused: records\.jsonl\.gz holds more than"):
+        read(tmp_path)
 
 
 def test_two_runs_into_one_folder_are_refused(tmp_path: Path) -> None:

@@ -1,12 +1,15 @@
 """Plots: the roofline where there are roofs, no more panels than can be read, files that are the same bytes again."""
 
 import hashlib
+import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 
 from harness.analyse.findings import findings
 from harness.records.store import read
@@ -92,3 +95,8 @@ def test_every_file_of_a_figure_has_the_same_layout_and_the_same_bytes_again(tmp
     digests = [[hashlib.sha256(p.read_bytes()).hexdigest() for p in files] for files in (paths, again)]
     assert digests[0] == digests[1]
     assert b"CreationDate" not in paths[2].read_bytes()
+    with Image.open(paths[1]) as picture:
+        assert picture.mode == "P"
+    drawn = paths[0].read_text()
+    assert ElementTree.fromstring(drawn).tag.endswith("svg")
+    assert set(re.findall(r'(?:url\(#|href="#)([^)"]+)', drawn)) == set(re.findall(r' id="([^"]+)"', drawn))

@@ -62,3 +62,48 @@ def test_what_is_piped_is_plain() -> None:
     assert "\x1b" not in stream.getvalue()
     assert stream.getvalue().startswith("| size")
     assert stream.getvalue().count("\n") == 2 + len(FRAME) + 1
+
+
+PROOFS = pd.DataFrame(
+    {
+        "proof": ["known duration", "torch.utils.benchmark"], "what": ["a wait of 1000 µs is off by", "error of a ratio, 90th percentile"],
+        "figure": ["0.046%", "4.460%"], "must be": ["0.000% to 1.000%", "at most 5.000%"],
+        "verdict": ["held", "not run: a reason that is long enough to be broken at its words"],
+    }
+)  # fmt: skip
+WIDE = pd.DataFrame(
+    {"layer": ["decay_attention", "affine"], "strategy": ["autograd", "compiled"]}
+    | {f"combined with number{n}": ["✓", f"✗ {n}.5e+03"] for n in range(12)}
+)
+
+
+def _lines(frame: pd.DataFrame, width: int) -> list[str]:
+    console = Console(file=io.StringIO(), force_terminal=True, width=width, color_system=None, record=True)
+    show(frame, console)
+    return [line.rstrip() for line in console.export_text().rstrip("\n").split("\n")]
+
+
+@pytest.mark.parametrize("frame", [PROOFS, WIDE], ids=["proofs", "wide"])
+@pytest.mark.parametrize("width", [80, 100, 300])
+def test_what_does_not_fit_is_broken_at_words_and_nothing_is_lost(frame: pd.DataFrame, width: int) -> None:
+    lines = _lines(frame, width)
+    assert max(map(len, lines)) <= width
+    said = " ".join(lines).split()
+    assert set(said) >= {word for column in frame for text in (column, *frame[column]) for word in text.split()}
+    assert "…" not in "".join(lines)
+
+
+def test_a_table_that_is_too_wide_for_its_words_is_shown_in_parts_with_the_same_first_columns() -> None:
+    lines = _lines(WIDE, 80)
+    assert sum("layer" in line and "strategy" in line for line in lines) > 1
+    assert sum(line.startswith("decay_attention  autograd") for line in lines) == sum("─" in line for line in lines)
+    assert sum("─" in line for line in _lines(WIDE, 400)) == 1
+
+
+def test_a_column_that_tells_rows_apart_is_never_left_out() -> None:
+    sizes = [f"N={n},D=1024,gelu=1" for n in (1, 2, 3)]
+    apart = FRAME.assign(size=sizes)
+    lines = _lines(apart, 72)
+    assert [size for size in sizes if any(size in line for line in lines)] == sizes
+    assert not any("size" in line for line in lines if line.startswith("left out"))
+    assert any("size" in line for line in _lines(FRAME, 60) if line.startswith("left out"))

@@ -2,10 +2,11 @@
 
 The function of Hsu et al. 2024 (package ``liger-kernel``, BSD 2-clause): silu(a) · b is one op that keeps a and b and
 computes silu again backward, where it writes dL/da and dL/db over them. h is kept for the last product: 3·B·H elements
-in all. The kernels compute in float32 whatever comes in, so float64 is not claimed. In Triton's
-interpreter bfloat16 cannot be judged, because products of it go wrong there, and versions from 0.8 do not run at all;
-float32 agrees with the reference. A second backward through one graph is wrong without a word: the first one has
-written over a and b.
+in all. The kernels compute in float32 whatever comes in, so float64 is not claimed.
+
+The gate refuses it: a second backward through one graph is wrong without a word, for the first one has written over a
+and b; and second derivatives of it are lost in silence. ``docs/peers.md`` has the verdict, where it could be judged,
+and the first of the two in a few lines.
 """
 
 import torch.nn.functional as F

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import random
 import subprocess
 import sys
@@ -79,8 +80,9 @@ def by_pytest_benchmark(comparisons: int, seconds: float = COMPARISON_SECONDS) -
             folder,
             str(suite),
         ]
-        options = ["--benchmark-max-time", str(seconds / 2), "--benchmark-json", str(found)]
-        subprocess.run([*command, *options], check=True, stdout=subprocess.DEVNULL, cwd=folder)
+        options = [str(suite), "--benchmark-max-time", str(seconds / 2), "--benchmark-json", str(found)]
+        alone = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+        subprocess.run([*command, *options], check=True, stdout=subprocess.DEVNULL, cwd=folder, env=alone)
         arms = [each["stats"]["median"] for each in json.loads(found.read_text())["benchmarks"]]
     off = [abs(other / one - 1) for one, other in zip(arms[::2], arms[1::2], strict=True)]
     yield from _shown("pytest-benchmark", off)

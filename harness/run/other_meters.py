@@ -73,12 +73,12 @@ def by_pytest_benchmark(comparisons: int, seconds: float = COMPARISON_SECONDS) -
             "-P",
             "-m",
             "pytest",
-            "-q",
             "-p",
             "no:cacheprovider",
+            "-p",
+            "no:xdist",
             "--rootdir",
             folder,
-            str(suite),
         ]
         options = [str(suite), "--benchmark-max-time", str(seconds / 2), "--benchmark-json", str(found)]
         alone = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}

@@ -24,6 +24,7 @@ from harness.cli.options import (
     Threads,
     Timeout,
     seconds,
+    shard,
 )
 
 
@@ -50,6 +51,9 @@ def bench(
         str, typer.Option(help="fixed pins glibc's thresholds in CPU workers; system leaves them to move.")
     ] = "fixed",
     budget: Annotated[str | None, typer.Option(help="End cleanly within this time, such as 8m or 90s.")] = None,
+    share: Annotated[
+        str | None, typer.Option("--shard", help="Only the I-th of N shares of the plan, as I/N; `merge` joins them.")
+    ] = None,
     seed: Seed = 0,
     timeout: Timeout = 180,
     claims: Annotated[
@@ -71,7 +75,7 @@ def bench(
     chosen = (tuple(layer or ()), tuple(strategy or ()), tuple(device or ()), tuple(dtype or ()), tuple(threads or ()))
     scope = Scope(GATE_LEVELS[profile.value])
     wanted = Wanted(profile.value, *chosen, baseline, launches, seed, allocator, scope)
-    wanted = dataclasses.replace(wanted, dims=tuple(dims or ()), passes=tuple(passed or ()))
+    wanted = dataclasses.replace(wanted, dims=tuple(dims or ()), passes=tuple(passed or ()), shard=shard(share))
     where: list[Path] = [out] if out else []
 
     def label(environment: dict[str, Any], profile: str) -> Path:
@@ -90,6 +94,19 @@ def bench(
         raise fail("nothing was measured", FAILED if outcome.failures else NOTHING_RAN)
     if outcome.failures:
         raise typer.Exit(FAILED)
+
+
+@app.command(epilog="Example: layerbench merge shards/1 shards/2 shards/3 --out results/whole")
+def merge(
+    shards: Annotated[list[Path], typer.Argument(help="The folders of all shards of one plan.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the whole run.")],
+    as_json: Json = False,
+) -> None:
+    """Join the shards of a plan (`bench --shard`) into one ordinary run, and write its page, tables and plots."""
+    from harness.publish.joining import join
+
+    with clear_errors():
+        _report(join(shards, out), as_json)
 
 
 @app.command(epilog="Example: layerbench report results/amd-epyc-2-cores/2026-11-23-default --pdf")

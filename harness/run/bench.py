@@ -23,6 +23,7 @@ from harness.run.conductor import Conductor, OutOfTimeError
 from harness.run.plan import Failures, Plan, gate_scope
 from harness.run.progress import Reporter
 from harness.run.selftest import proof_job
+from harness.run.shards import END
 from harness.run.wanted import Wanted
 
 REPORT_SECONDS = 20.0
@@ -83,7 +84,8 @@ def execute(wanted: Wanted, settings: Settings, label: Callable[[Record, str], P
         planned = opening.plan(wanted, described, settings.sources)
         if wanted.layers:  # those that do not load are nobody's concern here
             described = dataclasses.replace(described, broken=())
-        folder = settings.out or label(described.environment, wanted.profile)
+        shard = "-shard-{}-of-{}".format(*wanted.shard) if wanted.shard else ""
+        folder = settings.out or label(described.environment, wanted.profile + shard)
         journal = Journal(folder)
         try:
             earlier = opening.earlier_run(folder) if settings.resume else None
@@ -146,6 +148,8 @@ class _Run:
                 self._launch(minutes * 60 / max(1, self.plan.launches))
                 self._look_again()
                 self.conductor.run(self.plan.first_call_jobs(self._failures()), fresh_caches=True)
+                if self.plan.wanted.shard and END not in self.conductor.done:
+                    self.journal.write([CellEnd(0.0)], END, self.attempt)
         except OutOfTimeError:
             self.reporter.say("the budget is spent: what was finished is kept", style="yellow")
         return Outcome(self.folder, tuple(self.failures), self.controls["missed"])

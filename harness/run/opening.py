@@ -23,6 +23,7 @@ from harness.run.conductor import ALLOCATOR, Conductor
 from harness.run.jobs import Cell, Job, scope_of
 from harness.run.plan import Plan, make_plan
 from harness.run.progress import Reporter
+from harness.run.shards import in_header, share
 from harness.run.wanted import Machine, UsageError, Wanted
 
 HEADER = "header"
@@ -110,7 +111,7 @@ def plan(wanted: Wanted, described: Described, sources: tuple[str, ...]) -> Plan
     compiler = shlex.split(os.environ.get("CXX", "g++"))
     machine = Machine(bool(described.environment.get("gpu")), shutil.which(compiler[-1]) is not None, cores)
     strategies = [s for s in described.strategies if s.layer in known]
-    return make_plan(wanted, described.layers, strategies, machine, sources)
+    return share(make_plan(wanted, described.layers, strategies, machine, sources))
 
 
 def declare(folder: Path, claims: Path | None) -> str | None:
@@ -143,7 +144,8 @@ def write_header(
         "sources": [Path(s).name for s in planned.sources],
         "wanted": dataclasses.asdict(planned.wanted),
         "baselines": planned.baselines,
-        "groups": [dataclasses.asdict(g) | {"passes": list(p)} for g, p in planned.passes.items()] if measure else [],
+        "groups": in_header(planned.passes) if measure else [],
+        "plan": planned.digest,
         "passes": list(planned.profile.passes),
         "launches": planned.launches,
         "devices": list(planned.wanted.devices),

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.publish.environments import HARDWARE
+from harness.records.environment import HARDWARE
 from harness.records.store import CLAIMS, Journal, Record, Run, StoreError, read
 from harness.run.opening import check_folder
 from harness.run.shards import END, plan_digest

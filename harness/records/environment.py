@@ -27,6 +27,11 @@ HARDWARE = ("machine", "cpu", "physical_cores", "gpu", "gpu_capability", "gpu_mu
 """Facts by which two machines are of one kind."""
 
 
+def kind_of(environment: dict[str, Any]) -> tuple[Any, ...]:
+    """Equal for machines of one kind, on which a process may use as many CPUs."""
+    return (*(environment.get(name) for name in HARDWARE), len(environment.get("affinity") or ()))
+
+
 def collect(torch: Any = None) -> dict[str, Any]:
     """All facts about this machine, as an ``environment`` record.
 

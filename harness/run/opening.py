@@ -73,8 +73,10 @@ def describe(
     cell = Cell("describe", (), Group("", "", "", "cpu", 1))
     job = Job((cell,), sources, "cpu", 1, 0, 0.0)
     reporter.now("reading the layers and strategies")
-    Conductor(journal, reporter, pool or LocalPool(scratch), timeout, heard=found.append).run([job])
-    journal.close()
+    try:
+        Conductor(journal, reporter, pool or LocalPool(scratch), timeout, heard=found.append).run([job])
+    finally:
+        journal.close()
 
     def rebuilt(kind: type, name: str) -> Any:
         fields = {f.name for f in dataclasses.fields(kind)}

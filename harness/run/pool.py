@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from harness.records.store import Record
-from harness.run.child import Child
+from harness.run.child import WORKER, Child
 from harness.run.jobs import Job
 
 
@@ -90,13 +90,14 @@ class LocalPool:
 
     Args:
         scratch: a folder for their files.
+        program: the module that they run.
     """
 
     spreads = False
     slots = 1
 
-    def __init__(self, scratch: Path) -> None:
-        self._scratch = scratch
+    def __init__(self, scratch: Path, program: str = WORKER) -> None:
+        self._scratch, self._program = scratch, program
         self._waiting: deque[Job] = deque()
         self._running: list[Child] = []
 
@@ -113,7 +114,7 @@ class LocalPool:
         """See ``Pool``."""
         if not self._waiting or len(self._running) >= parallel:
             return None
-        child = Child(self._waiting.popleft(), self._scratch)
+        child = Child(self._waiting.popleft(), self._scratch, self._program)
         self._running.append(child)
         return child
 

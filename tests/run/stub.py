@@ -18,7 +18,7 @@ from harness.records.schema import LayerFacts, StrategyFacts, Work, as_record
 from harness.run.jobs import NOTE_BYTES, Cell, Job, note_bytes
 
 KIND = "LAYERBENCH_STUB_KIND"
-SIZES = {"cpu": dict.fromkeys(("quick", "default"), ["N=1", "N=2", "N=3"])}
+SIZES = {"cpu": {profile: ["N=1", "N=2", "N=3"] for profile in ("quick", "default")}}
 
 
 def main() -> None:

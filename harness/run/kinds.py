@@ -66,7 +66,7 @@ def _check(out: Path, resume: bool) -> None:
 
 
 def _kinds(nodes: list[Node]) -> Kinds:
-    """Nodes by the name of their kind; kinds of one name get numbers."""
+    """Nodes by the name of their kind, in order; kinds of one name get numbers."""
     by_kind: dict[tuple[object, ...], list[Node]] = {}
     for node in nodes:
         by_kind.setdefault(node.kind, []).append(node)
@@ -76,7 +76,7 @@ def _kinds(nodes: list[Node]) -> Kinds:
         while name in found:
             name = f"{label}-{int(name.removeprefix(label).removeprefix('-') or 1) + 1}"
         found[name] = same
-    return found
+    return dict(sorted(found.items()))
 
 
 def _chosen(kinds: Kinds, asked: str) -> Kinds:

@@ -190,7 +190,8 @@ class _Run:
                 f" × {plan.launches} launches, about {minutes:.0f} min"
             )
             jobs = [*plan.memory_jobs(frozenset()), *plan.first_call_jobs(frozenset())]
-            jobs += plan.roof_jobs() + plan.launch_jobs(1, plan.groups, frozenset()) * plan.launches
+            jobs += [proof_job("quick"), *plan.roof_jobs()]
+            jobs += plan.launch_jobs(1, plan.groups, frozenset()) * plan.launches
             cells += sum(len(job.cells) for job in jobs)
         self.reporter.estimate(60 * (gate_minutes + minutes), cells)
         self.reporter.say(text)

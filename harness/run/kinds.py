@@ -50,7 +50,7 @@ def execute_on(
                 cluster.dismiss(other)
             outcomes = []
             for name, nodes in kinds.items():
-                say(f"{name}: {len(nodes)} nodes")
+                say(f"{name}: {_count(nodes)}")
                 assert nodes[0].described is not None
                 place = Place(nodes[0].described, RayPool(ray, nodes, cluster))
                 outcomes.append(execute(wanted, _in_folder(settings, name), label, place))
@@ -79,10 +79,14 @@ def _kinds(nodes: list[Node]) -> Kinds:
     return dict(sorted(found.items()))
 
 
+def _count(nodes: list[Node]) -> str:
+    return f"{len(nodes)} node{'s' * (len(nodes) != 1)}"
+
+
 def _chosen(kinds: Kinds, asked: str) -> Kinds:
     found = {name: nodes for name, nodes in kinds.items() if asked.lower() in name}
     if not found:
-        have = ", ".join(f"{name} ({len(nodes)} nodes)" for name, nodes in kinds.items())
+        have = ", ".join(f"{name} ({_count(nodes)})" for name, nodes in kinds.items())
         raise UsageError(f"--device-kind {asked}: no node of that kind; the cluster has {have}")
     return found
 

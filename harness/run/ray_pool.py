@@ -116,7 +116,8 @@ class RayPool:
 
     def state(self) -> str:
         """How many nodes there are, and how many were lost."""
-        return f"{len(self._nodes)} nodes" + (f" ({self._losses} lost)" if self._losses else "")
+        count = len(self._nodes)
+        return f"{count} node{'s' * (count != 1)}" + (f" ({self._losses} lost)" if self._losses else "")
 
     def get(self, node: Node, ref: Any) -> Any:
         """What a seat answers.
@@ -126,8 +127,8 @@ class RayPool:
         """
         try:
             return self._ray.get(ref)
-        except (self._ray.exceptions.RayError, ConnectionError, OSError) as error:
-            why = f"cannot write: {error.strerror}" if isinstance(error, OSError) and error.strerror else "was lost"
+        except (self._ray.exceptions.RayError, ConnectionError) as error:
+            why = _why(getattr(error, "cause", None))
             self._forget(node, why)
             raise LostError(f"{node.name} {why}") from None
 
@@ -154,6 +155,13 @@ class RayPool:
                 self._unwritten.append(node)
             else:
                 self._cluster.dismiss(node)
+
+
+def _why(cause: BaseException | None) -> str:
+    """How a node was lost, from what the seat raised; None where it did not answer."""
+    if isinstance(cause, OSError) and cause.strerror:
+        return f"cannot write: {cause.strerror}"
+    return f"cannot go on: {type(cause).__name__}: {cause}" if cause else "was lost"
 
 
 class Away:

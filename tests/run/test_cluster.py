@@ -1,12 +1,14 @@
 """Nodes of a cluster as a place for workers: nothing is lost, nothing twice, and a lost node is nobody's fault."""
 
 import os
+import re
 import signal
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -130,6 +132,22 @@ def test_what_a_lost_node_was_doing_is_done_elsewhere(
     thread.join()
     _each_once(run, job)
     assert not run.of("status")
+
+
+def test_a_node_that_cannot_be_written_to_is_named_and_others_do_its_work(
+    tmp_path: Path, cluster: Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fill(seat: Any) -> None:
+        seat._scratch = Path("/dev/full/worker")
+
+    pool = RayPool(cluster.ray, cluster.survey(), cluster)
+    cluster.ray.get(cluster.nodes[0].seat.__ray_call__.remote(fill))
+    job, journal = _job(4), Journal(tmp_path)
+    journal.write([HEADER])
+    Conductor(journal, Reporter(), pool, 60.0).run([job])
+    journal.close()
+    _each_once(read(tmp_path), job)
+    assert re.search(r"node \d cannot write: Not a directory; time stub .* is run again", capsys.readouterr().err)
 
 
 def test_a_node_with_other_versions_is_refused_in_one_line(cluster: Cluster, said: list[str]) -> None:

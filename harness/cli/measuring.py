@@ -95,9 +95,9 @@ def bench(
 
     def label(environment: dict[str, Any], profile: str) -> Path:
         where.append(free_folder(environment, profile))
-        return where[0]
+        return where[-1]
 
-    with how_to_resume(where, more), clear_errors():
+    with how_to_resume(where, more, on), clear_errors():
         if claims:
             claiming.read_toml(claims)
         settings = Settings(sources(more), out, resume, seconds(budget), timeout, claims=claims)

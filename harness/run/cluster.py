@@ -34,6 +34,8 @@ from harness.run.wanted import UsageError
 
 KNOCK_SECONDS = 10.0
 LOOK_SECONDS = 2.0
+HEAD_SECONDS = 20.0
+"""Without an answer of the head, which may be starting again, before the run is given up."""
 JOIN_SECONDS = 60.0
 """For a node to give its device and say what it has."""
 LEAVE_SECONDS = 5.0
@@ -149,6 +151,8 @@ class Cluster:
         self._half: dict[str, Node] = {}
         self._strikes: Counter[str] = Counter()
         self._looked_at = 0.0
+        self._head = "" if ray.util.client.ray.is_connected() else ray.get_runtime_context().gcs_address
+        self._answered_at = time.monotonic()
         self._threads = ThreadPoolExecutor(8)
 
     def survey(self) -> list[Node]:
@@ -166,8 +170,12 @@ class Cluster:
         return sorted(found, key=lambda node: int(node.name.split()[1]))
 
     def joined(self) -> list[Node]:
-        """Nodes that have joined since the last call; asks those that are new or have come back to join."""
-        if time.monotonic() - self._looked_at > LOOK_SECONDS:
+        """Nodes that have joined since the last call; asks those that are new or have come back to join.
+
+        Raises:
+            WorkerError: the head of the cluster is gone.
+        """
+        if time.monotonic() - self._looked_at > LOOK_SECONDS and self._answers():
             self._looked_at = time.monotonic()
             devices = self._devices()
             self.alive = set(devices)
@@ -211,6 +219,19 @@ class Cluster:
         if self.nodes:
             leaving = [node.seat.leave.remote() for node in self.nodes]
             self.ray.wait(leaving, num_returns=len(leaving), timeout=LEAVE_SECONDS)
+
+    def _answers(self) -> bool:
+        """Whether the head is there: Ray waits for it for a minute, and then ends the process."""
+        try:
+            _knock(self._head)
+        except OSError:
+            if time.monotonic() - self._answered_at > HEAD_SECONDS:
+                raise WorkerError(
+                    "the head of the cluster is gone; finished cells are kept: go on with --resume"
+                ) from None
+            return False
+        self._answered_at = time.monotonic()
+        return True
 
     def _strike(self, key: str, why: str) -> None:
         self._strikes[key] += 1

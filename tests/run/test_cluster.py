@@ -18,7 +18,7 @@ from harness.records.schema import Group
 from harness.records.store import Journal, Run, read
 from harness.run.bench import Settings
 from harness.run.cluster import Cluster, RefusedError, connected
-from harness.run.conductor import Conductor
+from harness.run.conductor import Conductor, WorkerError
 from harness.run.jobs import Cell, Job
 from harness.run.kinds import execute_on
 from harness.run.progress import Reporter
@@ -191,6 +191,14 @@ def test_each_kind_of_machine_has_a_run_of_its_own(tmp_path: Path, there: Nodes,
     with pytest.raises(UsageError, match=r"--device-kind h100: no node of that kind; the cluster has a-cpu"):
         _bench(tmp_path / "none", "h100", said)
     there.fell(other)
+
+
+def test_a_lost_head_ends_the_run_with_a_line(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "_head", "127.0.0.1:1")
+    assert cluster.joined() == []  # it may be starting again
+    monkeypatch.setattr("harness.run.cluster.HEAD_SECONDS", 0.0)
+    with pytest.raises(WorkerError, match="the head of the cluster is gone; finished cells are kept"):
+        cluster.joined()
 
 
 def test_no_such_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said: list[str]) -> None:

@@ -25,7 +25,19 @@ def test_list_names_layers_and_strategies(cli: Cli) -> None:
 
 
 def test_help_shows_an_example_for_each_command(cli: Cli) -> None:
-    for command in ("list", "verify", "aot", "tune", "audit", "bench", "report", "choose", "selftest", "compare"):
+    for command in (
+        "list",
+        "verify",
+        "aot",
+        "tune",
+        "audit",
+        "bench",
+        "merge",
+        "report",
+        "choose",
+        "selftest",
+        "compare",
+    ):
         done = cli(command, "--help")
         assert done.returncode == 0
         assert f"Example: layerbench {command}" in done.stdout
@@ -47,6 +59,12 @@ def test_help_shows_an_example_for_each_command(cli: Cli) -> None:
         (("bench", "--device", "cpu", "--out", "tests"), "is not empty: choose another --out"),
         (("bench", "--resume"), "--resume needs --out FOLDER"),
         (("bench", "--resume", "--out", "tests"), "holds no records.jsonl"),
+        (("bench", "--shard", "3/2"), "--shard 3/2: give the number of the shard and of how many, such as 1/4"),
+        (("bench", "--on", "nowhere"), "--on nowhere: choose local, ray or ray://HOST:PORT"),
+        (("bench", "--device-kind", "h100"), "--device-kind is for a cluster: give --on ray with it"),
+        (("bench", "--on", "ray", "--shard", "1/2"), "--shard is for machines without an engine"),
+        (("bench", "--shard", "half"), "--shard half: give the number of the shard and of how many"),
+        (("merge", "no/such/shard", "--out", "no/such/run"), "holds no records.jsonl"),
         (("bench", "--budget", "soon"), "--budget soon: give a time such as 90s, 8m or 1h"),
         (("bench", "--from", "no_such_package"), "no package, folder or file called 'no_such_package'"),
         (("bench", "--device", "cpu", "--allocator", "mine"), "--allocator mine: choose fixed or system"),

@@ -39,7 +39,7 @@ def test_the_wheel_states_its_command_and_its_extras(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         facts = {Path(n).name: archive.read(n).decode() for n in archive.namelist() if ".dist-info/" in n}
     assert "layerbench = harness.cli:main" in facts["entry_points.txt"]
-    for extra in ("gpu", "search", "dev"):
+    for extra in ("gpu", "search", "cluster", "dev"):
         assert f"Provides-Extra: {extra}" in facts["METADATA"]
 
 

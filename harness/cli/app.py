@@ -46,12 +46,12 @@ def clear_errors() -> Iterator[None]:
 
 
 @contextmanager
-def how_to_resume(where: list[Path], more: list[str] | None) -> Iterator[None]:
+def how_to_resume(where: list[Path], more: list[str] | None, on: str = "local") -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        again = "".join(f" --from {source}" for source in more or ())
-        hint = f"; go on with: layerbench bench --resume --out {where[0]}{again}" if where else ""
+        again = "".join(f" --from {source}" for source in more or ()) + (f" --on {on}" if on != "local" else "")
+        hint = f"; go on with: layerbench bench --resume --out {where[-1]}{again}" if where else ""
         raise fail(f"interrupted; finished cells are kept{hint}", INTERRUPTED) from None
 
 

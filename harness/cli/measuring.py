@@ -24,7 +24,10 @@ from harness.cli.options import (
     Threads,
     Timeout,
     seconds,
+    shard,
 )
+
+SIDE_BY_SIDE = "side-by-side"
 
 
 @app.command(epilog="Example: layerbench bench --profile quick --layer affine --out /tmp/run")
@@ -50,6 +53,16 @@ def bench(
         str, typer.Option(help="fixed pins glibc's thresholds in CPU workers; system leaves them to move.")
     ] = "fixed",
     budget: Annotated[str | None, typer.Option(help="End cleanly within this time, such as 8m or 90s.")] = None,
+    on: Annotated[
+        str,
+        typer.Option("--on", help="local; ray for the Ray cluster of this machine or RAY_ADDRESS; ray://HOST:PORT."),
+    ] = "local",
+    device_kind: Annotated[
+        str, typer.Option("--device-kind", help="Of a cluster only machines whose kind has this in its name.")
+    ] = "",
+    share: Annotated[
+        str | None, typer.Option("--shard", help="Only the I-th of N shares of the plan, as I/N; `merge` joins them.")
+    ] = None,
     seed: Seed = 0,
     timeout: Timeout = 180,
     claims: Annotated[
@@ -66,30 +79,59 @@ def bench(
 
     if resume and out is None:
         raise fail("--resume needs --out FOLDER, the run to go on with")
+    if on not in ("local", "ray") and not on.startswith("ray://"):
+        raise fail(f"--on {on}: choose local, ray or ray://HOST:PORT")
+    if on == "local" and device_kind:
+        raise fail("--device-kind is for a cluster: give --on ray with it")
+    if on != "local" and share:
+        raise fail("--shard is for machines without an engine: leave it out with --on ray")
     if resume and claims:
         raise fail("--claims belongs to the beginning of a run: leave it out with --resume")
     chosen = (tuple(layer or ()), tuple(strategy or ()), tuple(device or ()), tuple(dtype or ()), tuple(threads or ()))
     scope = Scope(GATE_LEVELS[profile.value])
     wanted = Wanted(profile.value, *chosen, baseline, launches, seed, allocator, scope)
-    wanted = dataclasses.replace(wanted, dims=tuple(dims or ()), passes=tuple(passed or ()))
+    wanted = dataclasses.replace(wanted, dims=tuple(dims or ()), passes=tuple(passed or ()), shard=shard(share))
     where: list[Path] = [out] if out else []
 
     def label(environment: dict[str, Any], profile: str) -> Path:
         where.append(free_folder(environment, profile))
-        return where[0]
+        return where[-1]
 
-    with how_to_resume(where, more), clear_errors():
+    with how_to_resume(where, more, on), clear_errors():
         if claims:
             claiming.read_toml(claims)
         settings = Settings(sources(more), out, resume, seconds(budget), timeout, claims=claims)
-        outcome = execute(wanted, settings, label)
-        measured = _report(outcome.folder, as_json)
-    if outcome.missed:
-        raise fail(f"the gate is blind: {outcome.missed} planted faults went through, so nothing was measured", FAILED)
+        if on == "local":
+            outcomes = [execute(wanted, settings, label)]
+        else:
+            from harness.run.kinds import execute_on
+
+            outcomes = execute_on(on, device_kind, wanted, settings, label, lambda text: typer.echo(text, err=True))
+        many = len(outcomes) > 1
+        measured = sum([_report(outcome.folder, as_json, quiet=many) for outcome in outcomes])
+        if many and measured and out:
+            folders = [outcome.folder for outcome in outcomes]
+            _side_by_side(folders, out / SIDE_BY_SIDE, as_json)
+    missed, failures = sum(o.missed for o in outcomes), any(o.failures for o in outcomes)
+    if missed:
+        raise fail(f"the gate is blind: {missed} planted faults went through, so nothing was measured", FAILED)
     if not measured:
-        raise fail("nothing was measured", FAILED if outcome.failures else NOTHING_RAN)
-    if outcome.failures:
+        raise fail("nothing was measured", FAILED if failures else NOTHING_RAN)
+    if failures:
         raise typer.Exit(FAILED)
+
+
+@app.command(epilog="Example: layerbench merge shards/1 shards/2 shards/3 --out results/whole")
+def merge(
+    shards: Annotated[list[Path], typer.Argument(help="The folders of all shards of one plan.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the whole run.")],
+    as_json: Json = False,
+) -> None:
+    """Join the shards of a plan (`bench --shard`) into one ordinary run, and write its page, tables and plots."""
+    from harness.publish.joining import join
+
+    with clear_errors():
+        _report(join(shards, out), as_json)
 
 
 @app.command(epilog="Example: layerbench report results/amd-epyc-2-cores/2026-11-23-default --pdf")
@@ -120,8 +162,9 @@ def report(
             _report(runs[0], as_json, pdf)
 
 
-def _report(folder: Path, as_json: bool, pdf: bool = False) -> int:
-    """Tables, plots, and the verdicts on the terminal; the number of measured cases."""
+def _report(folder: Path, as_json: bool, pdf: bool = False, quiet: bool = False) -> int:
+    """Tables, plots, and the verdicts on the terminal unless it is to be quiet; the number of measured cases."""
+
     from harness.analyse import frames
     from harness.records.store import StoreError, read
     from harness.report import everything, tables
@@ -135,7 +178,9 @@ def _report(folder: Path, as_json: bool, pdf: bool = False) -> int:
     except OSError as error:
         raise StoreError(f"cannot write to {folder}: {error.strerror}") from None
     timing = frames.timing(run)
-    if as_json:
+    if quiet:
+        typer.echo(f"page:   {folder / 'report.html'}", err=True)
+    elif as_json:
         answer = {
             "folder": str(folder),
             "timing": as_rows(timing.drop(columns="order")),

@@ -57,3 +57,13 @@ def seconds(budget: str | None) -> float | None:
     if not found or float(found[1]) == 0:
         raise fail(f"--budget {budget}: give a time such as 90s, 8m or 1h")
     return float(found[1]) * {"s": 1, "m": 60, "h": 3600, "": 60}[found[2]]
+
+
+def shard(text: str | None) -> tuple[int, ...]:
+    """A shard such as 2/4 as (2, 4), none as (); anything else is a usage error."""
+    if text is None:
+        return ()
+    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise fail(f"--shard {text}: give the number of the shard and of how many, such as 1/4 or 4/4")
+    return int(found[1]), int(found[2])

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from harness.records.environment import machine_digest
+from harness.records.environment import HARDWARE, machine_digest
 from harness.records.store import Record, Run
 
 NUMBERS, TIMES, BOTH, NEITHER = "numbers", "times", "numbers and times", ""
@@ -20,7 +20,6 @@ MATTERS = {
 }  # fmt: skip
 """What a fact matters for; the load of a machine and the packages that are not named here matter for nothing."""
 PACKAGES = {"torch": BOTH, "triton": BOTH, "numpy": NUMBERS}
-HARDWARE = ("machine", "cpu", "physical_cores", "gpu", "gpu_capability", "gpu_multiprocessors", "cpu_capability")
 SOFTWARE = ("python", "torch", "cuda", "cudnn", "float32_matmul_precision", "deterministic")
 VARIABLES = ("MKL_", "ATEN_", "ONEDNN_", "DNNL_", "CUBLAS_", "PYTORCH_", "TORCH_", "TRITON_F32")
 

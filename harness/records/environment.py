@@ -10,6 +10,8 @@ import importlib.metadata
 import os
 import platform
 import re
+import shlex
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +22,14 @@ import psutil
 ENVIRONMENT_VARIABLES = re.compile(
     r"^(OMP_|MKL_|KMP_|GOMP_|ATEN_|ONEDNN_|DNNL_|CUDA_|CUBLAS_|PYTORCH_|TORCH|TRITON_|MALLOC_)|^(PYTHONHASHSEED|LD_PRELOAD|CXX)$"
 )
+
+HARDWARE = ("machine", "cpu", "physical_cores", "gpu", "gpu_capability", "gpu_multiprocessors", "cpu_capability")
+"""Facts by which two machines are of one kind."""
+
+
+def kind_of(environment: dict[str, Any]) -> tuple[Any, ...]:
+    """Equal for machines of one kind, on which a process may use as many CPUs."""
+    return (*(environment.get(name) for name in HARDWARE), len(environment.get("affinity") or ()))
 
 
 def collect(torch: Any = None) -> dict[str, Any]:
@@ -43,6 +53,7 @@ def collect(torch: Any = None) -> dict[str, Any]:
         "smt": lambda: Path("/sys/devices/system/cpu/smt/active").read_text().strip() == "1",
         "hypervisor": lambda: "hypervisor" in _cpuinfo("flags").split(),
         "memory_bytes": lambda: psutil.virtual_memory().total,
+        "compiler": lambda: shutil.which(shlex.split(os.environ.get("CXX", "g++"))[-1]) is not None,
         "load_1min": lambda: round(os.getloadavg()[0], 2),
         "commit": lambda: _git("rev-parse", "HEAD"),
         "dirty": lambda: bool(_git("status", "--porcelain", "--untracked-files=no")),

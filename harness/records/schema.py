@@ -278,9 +278,10 @@ class CaseStatus:
 
 @dataclass(frozen=True)
 class CellEnd:
-    """Closes a unit of work: its records count from here on."""
+    """Closes a unit of work: its records count from here on; ``node`` of a cluster is where it was done."""
 
     seconds: float
+    node: str = ""
 
 
 KINDS: dict[type, str] = {

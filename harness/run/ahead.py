@@ -15,6 +15,7 @@ from harness.records.store import Journal, Record
 from harness.run import opening
 from harness.run.conductor import Conductor
 from harness.run.jobs import Cell, Job
+from harness.run.pool import LocalPool
 from harness.run.progress import Reporter
 from harness.run.wanted import UsageError
 
@@ -54,7 +55,7 @@ def compile_all(sources: tuple[str, ...], layers: Sequence[str], targets: Sequen
         reporter.estimate(kernels * SECONDS / parallel, sum(len(job.cells) for job in jobs))
         journal = Journal(scratch / "aot")
         try:
-            Conductor(journal, reporter, scratch, timeout, attempt=1, heard=found.append).run(jobs, parallel)
+            Conductor(journal, reporter, LocalPool(scratch), timeout, attempt=1, heard=found.append).run(jobs, parallel)
         finally:
             journal.close()
     order = {(target, s.layer, s.strategy): i for i, (s, target) in enumerate((s, t) for s in mine for t in TARGETS)}

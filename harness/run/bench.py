@@ -21,8 +21,10 @@ from harness.records.store import FILE, Journal, Record, Run, read
 from harness.run import estimates, fitting, opening
 from harness.run.conductor import Conductor, OutOfTimeError
 from harness.run.plan import Failures, Plan, gate_scope
+from harness.run.pool import LocalPool, Pool
 from harness.run.progress import Reporter
 from harness.run.selftest import proof_job
+from harness.run.shards import END
 from harness.run.wanted import Wanted
 
 REPORT_SECONDS = 20.0
@@ -61,11 +63,22 @@ class Outcome:
     missed: int
 
 
-def execute(wanted: Wanted, settings: Settings, label: Callable[[Record, str], Path]) -> Outcome:
+@dataclass(frozen=True)
+class Place:
+    """Machines of one kind on which a run is carried out, and what a worker found on one of them."""
+
+    described: opening.Described
+    pool: Pool
+
+
+def execute(
+    wanted: Wanted, settings: Settings, label: Callable[[Record, str], Path], place: Place | None = None
+) -> Outcome:
     """Do a run.
 
     Args:
         label: names the folder of a machine's results from its ``environment`` record and the profile.
+        place: where; on this machine if None.
 
     Raises:
         UsageError, StoreError, SourceError: see there; nothing has run yet (StoreError: or the disk is full).
@@ -79,23 +92,27 @@ def execute(wanted: Wanted, settings: Settings, label: Callable[[Record, str], P
     with tempfile.TemporaryDirectory(prefix="layerbench-") as temporary, Reporter() as reporter:
         scratch = Path(temporary)
         patience = min(settings.timeout, settings.budget or settings.timeout)
-        described = opening.describe(settings.sources, scratch, patience, reporter)
+        described = place.described if place else opening.describe(settings.sources, scratch, patience, reporter)
         planned = opening.plan(wanted, described, settings.sources)
         if wanted.layers:  # those that do not load are nobody's concern here
             described = dataclasses.replace(described, broken=())
-        folder = settings.out or label(described.environment, wanted.profile)
+        shard = "-shard-{}-of-{}".format(*wanted.shard) if wanted.shard else ""
+        folder = settings.out or label(described.environment, wanted.profile + shard)
         journal = Journal(folder)
         try:
             earlier = opening.earlier_run(folder) if settings.resume else None
             if earlier is None:
                 attempt = 1
                 declared = opening.declare(folder, settings.claims)
-                opening.write_header(journal, planned, described, settings.measure, attempt, declared)
+                opening.write_header(
+                    journal, planned, described, settings.measure, attempt, declared, one_machine=place is None
+                )
             else:
                 attempt = earlier.attempts
                 opening.refuse_what_has_changed(earlier, described, wanted)
                 planned = opening.plan(opening.wanted_before(earlier), described, settings.sources)
-            run = _Run(planned, settings, folder, journal, earlier, attempt, scratch, reporter, started)
+            pool = place.pool if place else LocalPool(scratch)
+            run = _Run(planned, settings, folder, journal, earlier, attempt, pool, reporter, started)
             for status in (*described.broken, *planned.statuses):
                 run.heard(as_record(status))
             return run.carry_out()
@@ -108,10 +125,10 @@ class _Run:
 
     def __init__(
         self, plan: Plan, settings: Settings, folder: Path, journal: Journal, earlier: Run | None, attempt: int,
-        scratch: Path, reporter: Reporter, started: float,
+        pool: Pool, reporter: Reporter, started: float,
     ) -> None:  # fmt: skip
         self.plan, self.settings, self.folder, self.journal, self.reporter = plan, settings, folder, journal, reporter
-        self.attempt = attempt
+        self.attempt, self.pool = attempt, pool
         self.failures: list[Record] = []
         self.failed: set[tuple[str, str]] = set()
         self._first: dict[str, float] = {}
@@ -121,19 +138,21 @@ class _Run:
         self._deadline = None if settings.budget is None else started + settings.budget - REPORT_SECONDS
         self._limit = settings.budget or 60 * (plan.profile.minutes or math.inf)
         self._started = started
-        self._cells = earlier.of("cell") if earlier else []
+        self._cells = [(str(c["cell"]), float(c["seconds"])) for c in earlier.of("cell")] if earlier else []
         for record in [*earlier.of("status"), *earlier.of("control")] if earlier else []:
             if record["kind"] == "control" or record["stage"] not in ("plan", "import", "budget"):
                 self.heard(record)
         self.conductor = Conductor(
-            journal, reporter, scratch, settings.timeout, earlier.done if earlier else frozenset(), attempt,
+            journal, reporter, pool, settings.timeout, earlier.done if earlier else frozenset(), attempt,
             self._deadline, self.heard,
         )  # fmt: skip
 
     def carry_out(self) -> Outcome:
         """All stages, the gate first."""
+        slots = self.pool.slots
         parallel = 1 if "cuda" in self.plan.devices else max(1, min(2, len(os.sched_getaffinity(0))))
-        gate_minutes, minutes = estimates.minutes(self.plan, parallel)
+        parallel = slots if self.pool.spreads else parallel
+        gate_minutes, minutes = estimates.minutes(self.plan, parallel, slots)
         self._announce(gate_minutes, minutes if self.settings.measure else 0.0)
         try:
             self.conductor.run(self.plan.gate_jobs(parallel), parallel)
@@ -145,7 +164,9 @@ class _Run:
                 self.conductor.run([proof_job("quick"), *self.plan.roof_jobs()])
                 self._launch(minutes * 60 / max(1, self.plan.launches))
                 self._look_again()
-                self.conductor.run(self.plan.first_call_jobs(self._failures()), fresh_caches=True)
+                self.conductor.run(self.plan.first_call_jobs(self._failures()))
+                if self.plan.wanted.shard and END not in self.conductor.done:
+                    self.journal.write([CellEnd(0.0)], END, self.attempt)
         except OutOfTimeError:
             self.reporter.say("the budget is spent: what was finished is kept", style="yellow")
         return Outcome(self.folder, tuple(self.failures), self.controls["missed"])
@@ -169,7 +190,8 @@ class _Run:
                 f" × {plan.launches} launches, about {minutes:.0f} min"
             )
             jobs = [*plan.memory_jobs(frozenset()), *plan.first_call_jobs(frozenset())]
-            jobs += plan.roof_jobs() + plan.launch_jobs(1, plan.groups, frozenset()) * plan.launches
+            jobs += [proof_job("quick"), *plan.roof_jobs()]
+            jobs += plan.launch_jobs(1, plan.groups, frozenset()) * plan.launches
             cells += sum(len(job.cells) for job in jobs)
         self.reporter.estimate(60 * (gate_minutes + minutes), cells)
         self.reporter.say(text)
@@ -184,14 +206,15 @@ class _Run:
         groups, plan = list(self.plan.groups), self.plan
         around = 0.0
         for launch in range(1, plan.launches + 1):
-            estimate = dict.fromkeys(groups, seconds / len(plan.groups))
+            slots = self.pool.slots
+            estimate = dict.fromkeys(groups, seconds * slots / len(plan.groups))
             taken = estimate | fitting.last_seconds(groups, self._cells)
             groups = self._that_fit(groups, taken, around, launch)
             began, before = time.monotonic(), len(self.conductor.done)
             self.conductor.run(plan.launch_jobs(launch, groups, self._failures()))
             if len(self.conductor.done) > before:  # else an earlier attempt had done it
                 spent = fitting.last_seconds(groups, self._cells)
-                around = max(0.0, time.monotonic() - began - sum(spent.values()))
+                around = max(0.0, slots * (time.monotonic() - began) - sum(spent.values()))
             if launch == 1:
                 self.conductor.run(plan.memory_jobs(self._failures()))
 
@@ -220,8 +243,9 @@ class _Run:
             left -= estimates.first_call_seconds(plan)
         else:
             return groups
-        kept = fitting.that_fit(groups, seconds, around, launches, left)
-        if out := [g for g in groups if g not in kept]:
+        kept = fitting.that_fit(groups, seconds, around, launches, left * self.pool.slots)
+        fits = set(kept)
+        if out := [g for g in groups if g not in fits]:
             minutes = f"{self._limit / 60:.3g} min"
             profile = f"the {minutes} of the {plan.wanted.profile} profile (--layer, --dims and --budget have room)"
             reason = f"left out to stay within {profile if self._deadline is None else f'the budget of {minutes}'}"
@@ -249,7 +273,7 @@ class _Run:
                     f"the meter fails on this machine: {record['what']} {record['figure']:.3g}", style="red"
                 )
             case "cell":
-                self._cells.append(record)
+                self._cells.append((record["cell"], record["seconds"]))
                 self._say_gate(record["cell"])
             case "samples":
                 self._first_look(record)

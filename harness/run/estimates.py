@@ -43,8 +43,8 @@ def first_call_seconds(plan: Plan) -> float:
     return sum(25.0 if slow(job) else 4.0 for job in plan.first_call_jobs(frozenset()))
 
 
-def minutes(plan: Plan, parallel: int) -> tuple[float, float]:
-    """Of (gate, measuring)."""
+def minutes(plan: Plan, parallel: int, slots: int = 1) -> tuple[float, float]:
+    """Of (gate, measuring), by so many gates side by side, and so many launches."""
     p = plan.profile
     cells = sum(gate_seconds(cell, plan.facts, plan.wanted.scope.level) for cell in plan.gates)
     gate = (cells + 20.0 * len(plan.devices)) / parallel / 60
@@ -54,4 +54,4 @@ def minutes(plan: Plan, parallel: int) -> tuple[float, float]:
         launch += WARM_UP_SECONDS * (len(plan.strategies[g]) + 1) + 1.25 * p.seconds * len(plan.passes_of(g)) * regimes
     measuring = launch * (plan.launches + launches_again(plan)) + first_call_seconds(plan) + 10 + 4 * len(plan.groups)
     most = math.inf if p.minutes is None else max(0.0, p.minutes - gate)
-    return gate, min(measuring / 60, most)
+    return gate, min(measuring / 60 / slots, most)

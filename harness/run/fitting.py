@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from harness.records.schema import Group
-from harness.records.store import Record
 
 
-def last_seconds(groups: Sequence[Group], cells: Iterable[Record]) -> dict[Group, float]:
+def last_seconds(groups: Sequence[Group], cells: Iterable[tuple[str, float]]) -> dict[Group, float]:
     """Seconds that the latest launch of each group took, all its passes, warm-up among them; without those not seen.
 
     Args:
-        cells: ``cell`` records, in the order in which they were closed.
+        cells: name and seconds of closed cells, in the order in which they were closed.
     """
+    by_name = {f"time {group}": group for group in groups}
     by_launch: dict[Group, dict[str, float]] = {}
-    for cell in cells:
-        what, _, launch = cell["cell"].rpartition(" launch ")
-        for group in groups:
-            if what.rpartition(" ")[0] == f"time {group}":
-                found = by_launch.setdefault(group, {})
-                found[launch] = found.get(launch, 0.0) + cell["seconds"]
+    for cell, seconds in cells:
+        what, _, launch = cell.rpartition(" launch ")
+        group = by_name.get(what.rpartition(" ")[0])
+        if group is not None:
+            found = by_launch.setdefault(group, {})
+            found[launch] = found.get(launch, 0.0) + seconds
     return {group: list(found.values())[-1] for group, found in by_launch.items()}
 
 
@@ -36,7 +36,9 @@ def that_fit(
         left: seconds.
     """
     kept = list(groups[:1])
+    taken = around + sum(seconds[group] for group in kept)
     for group in groups[1:]:
-        if (around + sum(seconds[g] for g in (*kept, group))) * launches <= left:
+        if (taken + seconds[group]) * launches <= left:
             kept.append(group)
+            taken += seconds[group]
     return kept

@@ -153,6 +153,18 @@ class Job:
     seconds: float
     allocator: str = "fixed"
 
+    @property
+    def cold(self) -> bool:
+        """Whether it must find its compile caches empty."""
+        return any(cell.kind == "first_call" for cell in self.cells)
+
+    def by_group(self) -> list[Job]:
+        """The same cells as one job for each group, so that each can run on another machine."""
+        found: dict[Group, list[Cell]] = {}
+        for cell in self.cells:
+            found.setdefault(cell.group, []).append(cell)
+        return [dataclasses.replace(self, cells=tuple(cells)) for cells in found.values()]
+
     def without(self, done: frozenset[str], blamed: tuple[Group, str] | None = None) -> Job:
         """What is left when some cells are done and a strategy of a group (all of it if "") is to be left out."""
         cells = []

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import os
-import shlex
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 import harness
 from harness.records.environment import machine_digest
 from harness.records.schema import SCHEMA, CaseStatus, CellEnd, Group, LayerFacts, StrategyFacts
 from harness.records.store import CLAIMS, FILE, PACKED, Journal, Record, Run, StoreError, read
-from harness.run.conductor import ALLOCATOR, Conductor
+from harness.run.child import ALLOCATOR
+from harness.run.conductor import Conductor
 from harness.run.jobs import Cell, Job, scope_of
 from harness.run.plan import Plan, make_plan
+from harness.run.pool import LocalPool, Pool
 from harness.run.progress import Reporter
+from harness.run.shards import in_header, share
 from harness.run.wanted import Machine, UsageError, Wanted
 
 HEADER = "header"
@@ -68,15 +66,19 @@ def check_folder(out: Path, resume: bool) -> None:
         raise UsageError(f"{out} is not empty: choose another --out, or add --resume to go on with a bench run in it")
 
 
-def describe(sources: tuple[str, ...], scratch: Path, timeout: float, reporter: Reporter) -> Described:
-    """Let a worker import everything; nothing is written to the run yet."""
+def describe(
+    sources: tuple[str, ...], scratch: Path, timeout: float, reporter: Reporter, pool: Pool | None = None
+) -> Described:
+    """Let a worker import everything, on this machine or in a pool; nothing is written to the run yet."""
     found: list[Record] = []
     journal = Journal(scratch / "describe")
     cell = Cell("describe", (), Group("", "", "", "cpu", 1))
     job = Job((cell,), sources, "cpu", 1, 0, 0.0)
     reporter.now("reading the layers and strategies")
-    Conductor(journal, reporter, scratch, timeout, heard=found.append).run([job])
-    journal.close()
+    try:
+        Conductor(journal, reporter, pool or LocalPool(scratch), timeout, heard=found.append).run([job])
+    finally:
+        journal.close()
 
     def rebuilt(kind: type, name: str) -> Any:
         fields = {f.name for f in dataclasses.fields(kind)}
@@ -92,7 +94,7 @@ def describe(sources: tuple[str, ...], scratch: Path, timeout: float, reporter: 
 
 
 def plan(wanted: Wanted, described: Described, sources: tuple[str, ...]) -> Plan:
-    """Plan a run on this machine.
+    """Plan a run on the machine that the worker described.
 
     Raises:
         UsageError: something is wanted that does not exist, or a layer that does not load.
@@ -108,11 +110,11 @@ def plan(wanted: Wanted, described: Described, sources: tuple[str, ...]) -> Plan
             f"{orphans[0].path} is a strategy of {orphans[0].layer!r}, which is no layer here: define"
             f" `layer = Layer(...)` in the folder's __init__.py, or name one of {', '.join(sorted(known))}"
         )
-    cores = min(psutil.cpu_count(logical=False) or 1, len(os.sched_getaffinity(0)))
-    compiler = shlex.split(os.environ.get("CXX", "g++"))
-    machine = Machine(bool(described.environment.get("gpu")), shutil.which(compiler[-1]) is not None, cores)
+    there = described.environment
+    cores = min(there.get("physical_cores") or 1, len(there.get("affinity") or [0]))
+    machine = Machine(bool(there.get("gpu")), bool(there.get("compiler")), cores)
     strategies = [s for s in described.strategies if s.layer in known]
-    return make_plan(wanted, described.layers, strategies, machine, sources)
+    return share(make_plan(wanted, described.layers, strategies, machine, sources))
 
 
 def declare(folder: Path, claims: Path | None) -> str | None:
@@ -132,20 +134,25 @@ def declare(folder: Path, claims: Path | None) -> str | None:
 
 
 def write_header(
-    journal: Journal, planned: Plan, described: Described, measure: bool, attempt: int, declared: str | None
-) -> None:
-    """Everything that is known before the run, closed as a cell of its own."""
+    journal: Journal, planned: Plan, described: Described, measure: bool, attempt: int, declared: str | None,
+    one_machine: bool = True,
+) -> None:  # fmt: skip
+    """Everything that is known before the run, closed as a cell of its own.
+
+    Without ``one_machine`` it will be carried out on several of a kind, so it does not say on which.
+    """
     chosen = set(planned.wanted.layers)
     started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     header = {
         "kind": "run",
         "schema": SCHEMA,
         "started": started,
-        "machine": machine_digest(started),
+        "machine": machine_digest(started) if one_machine else None,
         "sources": [Path(s).name for s in planned.sources],
         "wanted": dataclasses.asdict(planned.wanted),
         "baselines": planned.baselines,
-        "groups": [dataclasses.asdict(g) | {"passes": list(p)} for g, p in planned.passes.items()] if measure else [],
+        "groups": in_header(planned.passes) if measure else [],
+        "plan": planned.digest,
         "passes": list(planned.profile.passes),
         "launches": planned.launches,
         "devices": list(planned.wanted.devices),

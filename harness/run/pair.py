@@ -12,6 +12,7 @@ from harness.layers.discover import scan
 from harness.records.store import Journal, Record, Run, read
 from harness.run import estimates, opening
 from harness.run.conductor import Conductor
+from harness.run.pool import LocalPool
 from harness.run.progress import Reporter
 from harness.run.wanted import Wanted
 
@@ -46,7 +47,7 @@ def launch(wanted: Wanted, sources: tuple[str, ...], folder: Path, timeout: floa
 
         try:
             opening.write_header(journal, planned, described, measure=True, attempt=1, declared=None)
-            conductor = Conductor(journal, reporter, scratch, timeout, attempt=1, heard=heard)
+            conductor = Conductor(journal, reporter, LocalPool(scratch), timeout, attempt=1, heard=heard)
             if groups:
                 _, minutes = estimates.minutes(planned, 1)
                 reporter.estimate(60 * minutes, planned.launches * len(groups) * len(planned.profile.passes))

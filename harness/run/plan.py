@@ -48,6 +48,8 @@ class Plan:
         statuses: what cannot be done and why.
         baselines: of each layer.
         left_out: names of variants that run on a device in use and were not asked for.
+        whole: the groups of the whole plan; more than ``groups`` where this is a shard of it (see shards.py).
+        digest: of what the whole plan measures.
     """
 
     wanted: Wanted
@@ -60,6 +62,8 @@ class Plan:
     baselines: dict[str, str]
     facts: dict[tuple[str, str], StrategyFacts] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
+    whole: tuple[Group, ...] = ()
+    digest: str = ""
 
     @property
     def groups(self) -> tuple[Group, ...]:
@@ -103,7 +107,7 @@ class Plan:
 
     def memory_jobs(self, failed: Failures) -> list[Job]:
         """One process a layer × device, without strategies that failed the gate."""
-        single = [g for g in self.groups if g.threads == self.groups[0].threads or g.device == "cuda"]
+        single = [g for g in self.groups if g.threads == self.whole[0].threads or g.device == "cuda"]
         return [
             self._job([self._cell("memory", g, failed) for g in groups])
             for groups in _by(single, lambda g: (g.layer, g.device))
@@ -131,7 +135,7 @@ class Plan:
         """One process for each strategy, on the first group of each layer and device."""
         if not self.profile.cold:
             return []
-        first = [same[0] for same in _by(self.groups, lambda g: (g.layer, g.device))]
+        first = [same[0] for same in _by(self.whole, lambda g: (g.layer, g.device)) if same[0] in self.passes]
         return [
             self._job([Cell("first_call", (s,), g)])
             for g in first
@@ -218,7 +222,7 @@ def make_plan(
         able[group] = tuple(timed)
     return Plan(
         wanted, profile, sources, groups, able, tuple(gates), tuple(statuses), baselines,
-        {(s.layer, s.strategy): s for s in strategies}, left_out,
+        {(s.layer, s.strategy): s for s in strategies}, left_out, tuple(groups),
     )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from harness.records.store import Journal, Record, Run, read
 from harness.run import opening
 from harness.run.conductor import Conductor
 from harness.run.jobs import Cell, Job, Scope
+from harness.run.pool import LocalPool
 from harness.run.progress import Reporter
 from harness.run.wanted import Wanted
 
@@ -81,7 +82,7 @@ def selftest(level: str, out: Path | None, label: Callable[[Record, str], Path])
             job = proof_job(level)
             launches = LAUNCHES[level]
             reporter.estimate(SECONDS[level], len(job.cells) + launches)
-            conductor = Conductor(journal, reporter, scratch, TIMEOUT, attempt=1)
+            conductor = Conductor(journal, reporter, LocalPool(scratch), TIMEOUT, attempt=1)
             conductor.run([job])
             group = job.cells[0].group
             for launch in range(1, launches + 1):

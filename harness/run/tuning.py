@@ -21,6 +21,7 @@ from harness.records.store import Journal, Record
 from harness.run import opening
 from harness.run.conductor import Conductor, OutOfTimeError
 from harness.run.jobs import Cell, Job
+from harness.run.pool import LocalPool
 from harness.run.progress import Reporter
 from harness.run.wanted import UsageError, Wanted
 
@@ -107,7 +108,13 @@ def tune(settings: Settings, label: Callable[[Record, str], Path]) -> tuple[Path
             reporter.estimate(CELL_SECONDS * len(cells), len(cells))
             deadline = None if settings.budget is None else started + settings.budget
             conductor = Conductor(
-                journal, reporter, scratch, settings.timeout, attempt=1, deadline=deadline, heard=found.append
+                journal,
+                reporter,
+                LocalPool(scratch),
+                settings.timeout,
+                attempt=1,
+                deadline=deadline,
+                heard=found.append,
             )
             try:
                 conductor.run([Job(tuple(cells), settings.sources, "cuda", 1, settings.seed, SECONDS)])

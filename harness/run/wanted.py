@@ -67,7 +67,8 @@ class Wanted:
 
     ``allocator`` is ``fixed`` (glibc's thresholds pinned) or ``system`` (left to move). ``scope`` is how much the gate
     checks; without ``measure`` there is nothing but the gate. ``dims`` and ``passes`` are only these sizes and passes,
-    in the profile or not; a layer that no entry of ``dims`` names is left out.
+    in the profile or not; a layer that no entry of ``dims`` names is left out. ``shard`` is (number, of how many), the
+    first being 1, or empty for the whole plan.
     """
 
     profile: str = "default"
@@ -84,6 +85,7 @@ class Wanted:
     measure: bool = True
     dims: tuple[str, ...] = ()
     passes: tuple[str, ...] = ()
+    shard: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

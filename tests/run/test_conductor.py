@@ -10,6 +10,7 @@ from harness.records.schema import Group
 from harness.records.store import Journal, Record
 from harness.run.conductor import Conductor, WorkerError
 from harness.run.jobs import Cell, Job, Scope
+from harness.run.pool import LocalPool
 from harness.run.progress import Reporter
 
 NOWHERE = Group("", "", "", "cpu", 1)
@@ -19,7 +20,7 @@ def _run(folder: Path, *cells: Cell) -> tuple[set[str], list[Record]]:
     heard: list[Record] = []
     journal = Journal(folder)
     try:
-        conductor = Conductor(journal, Reporter(), folder / "scratch", 60.0, heard=heard.append)
+        conductor = Conductor(journal, Reporter(), LocalPool(folder / "scratch"), 60.0, heard=heard.append)
         conductor.run([Job(cells, (), "cpu", 1, 0, 0.0)])
     finally:
         journal.close()
@@ -40,13 +41,12 @@ def test_roofs_that_end_the_process_are_lost_and_the_rest_goes_on(tmp_path: Path
 
 def test_without_its_controls_the_gate_does_not_go_on(tmp_path: Path) -> None:
     job = Job((Cell("controls", (), NOWHERE, scope=Scope("quick")),), (), "cpu", 1, 0, 0.0)
-    process: Any = SimpleNamespace(poll=lambda: -9, wait=lambda seconds: -9)
     child: Any = SimpleNamespace(
-        note=("", "", "control: a flipped sign"), finished=False, process=process, job=job, done=set(), error="",
-        stop=lambda: None,
+        note=("", "", "control: a flipped sign"), finished=False, job=job, done=set(), error="", node="",
+        end=lambda grace: -9,
     )  # fmt: skip
     journal = Journal(tmp_path)
-    conductor = Conductor(journal, Reporter(), tmp_path / "scratch", 60.0)
+    conductor = Conductor(journal, Reporter(), LocalPool(tmp_path / "scratch"), 60.0)
     with pytest.raises(WorkerError, match="the controls of the gate cannot run here: killed by signal 9"):
         conductor._ended(child, "ended")
     journal.close()

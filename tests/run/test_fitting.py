@@ -8,8 +8,8 @@ MANY = Group("scale", "N=8", "float32", "cpu", 2)
 
 
 def test_the_seconds_of_a_group_are_those_of_its_latest_launch() -> None:
-    def cell(group: Group, passed: str, launch: int, seconds: float) -> dict[str, object]:
-        return {"kind": "cell", "cell": f"time {group} {passed} launch {launch}", "seconds": seconds}
+    def cell(group: Group, passed: str, launch: int, seconds: float) -> tuple[str, float]:
+        return f"time {group} {passed} launch {launch}", seconds
 
     cells = [
         cell(SMALL, "forward", 1, 9.0),
@@ -17,7 +17,7 @@ def test_the_seconds_of_a_group_are_those_of_its_latest_launch() -> None:
         cell(MANY, "forward", 1, 5.0),
         cell(SMALL, "forward", 2, 2.0),
         cell(SMALL, "step", 2, 1.0),
-        {"kind": "cell", "cell": f"memory {SMALL}", "seconds": 100.0},
+        (f"memory {SMALL}", 100.0),
     ]
     assert last_seconds([SMALL, MANY, LARGE], cells) == {SMALL: 3.0, MANY: 5.0}
 

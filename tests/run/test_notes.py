@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from harness.records.schema import Group
-from harness.run.conductor import Child
+from harness.run.child import Child
 from harness.run.jobs import NOTE_BYTES, Cell, Job, note_bytes
 
 GROUP = Group("scale", "", "", "cpu", 1)

@@ -162,7 +162,7 @@ class _Run:
                 )
             if self.settings.measure and not self.controls["missed"]:
                 self.conductor.run([proof_job("quick"), *self.plan.roof_jobs()])
-                self._launch(minutes * 60 / max(1, self.plan.launches))
+                self._launch()
                 self._look_again()
                 self.conductor.run(self.plan.first_call_jobs(self._failures()))
                 if self.plan.wanted.shard and END not in self.conductor.done:
@@ -199,16 +199,16 @@ class _Run:
             names = ", ".join(plan.left_out)
             self.reporter.say(f"variants left out: {names}; take them with --strategy NAME or --profile full")
 
-    def _launch(self, seconds: float) -> None:
-        """All launches. Where they would take longer than they may, the least telling groups are left out after the
-        first, when it is known what they take: under a budget so that intervals stay possible, else so that all
-        planned launches fit."""
+    def _launch(self) -> None:
+        """All launches. Where they would take longer than they may, the least telling groups are left out, before the
+        first by what groups take elsewhere, then by what they have taken here: under a budget so that intervals stay
+        possible, else so that all planned launches fit."""
         groups, plan = list(self.plan.groups), self.plan
-        around = 0.0
+        around = estimates.around_seconds(plan)
         for launch in range(1, plan.launches + 1):
             slots = self.pool.slots
-            estimate = dict.fromkeys(groups, seconds * slots / len(plan.groups))
-            taken = estimate | fitting.last_seconds(groups, self._cells)
+            estimated = {g: estimates.launch_seconds(plan, g) for g in groups}
+            taken = estimated | fitting.last_seconds(groups, self._cells)
             groups = self._that_fit(groups, taken, around, launch)
             began, before = time.monotonic(), len(self.conductor.done)
             self.conductor.run(plan.launch_jobs(launch, groups, self._failures()))
@@ -216,7 +216,7 @@ class _Run:
                 spent = fitting.last_seconds(groups, self._cells)
                 around = max(0.0, slots * (time.monotonic() - began) - sum(spent.values()))
             if launch == 1:
-                self.conductor.run(plan.memory_jobs(self._failures()))
+                self.conductor.run(plan.memory_jobs(self._failures(), groups))
 
     def _look_again(self) -> None:
         """More launches for what the planned ones left inconclusive: the second look, paid for by wider intervals."""
@@ -238,11 +238,9 @@ class _Run:
         plan, left = self.plan, self._limit - REPORT_SECONDS - (time.monotonic() - self._started)
         if self._deadline is not None:
             launches: float = max(1, min(plan.launches, FEWEST_LAUNCHES) - launch + 1)
-        elif launch > 1:
+        else:
             launches = plan.launches - launch + 1 + estimates.launches_again(plan)
             left -= estimates.first_call_seconds(plan)
-        else:
-            return groups
         kept = fitting.that_fit(groups, seconds, around, launches, left * self.pool.slots)
         fits = set(kept)
         if out := [g for g in groups if g not in fits]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from harness.records.schema import StrategyFacts
+from harness.records.schema import Group, StrategyFacts
 from harness.run.jobs import Cell, Job
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 REGIMES = 3
 """On CUDA each pass is timed by three clocks (see measure/cuda.py)."""
-PROCESS_SECONDS, WARM_UP_SECONDS = 6.0, 0.5
+PROCESS_SECONDS, WARM_UP_SECONDS, MEMORY_SECONDS = 6.0, 0.75, 4.0
 Facts = Mapping[tuple[str, str], StrategyFacts]
 
 
@@ -26,6 +26,20 @@ def gate_seconds(cell: Cell, facts: Facts, level: str) -> float:
     if compiled or cell.interpret:
         return 20.0 if level == "quick" else 40.0
     return 5.0 if level == "quick" else 10.0
+
+
+def launch_seconds(plan: Plan, group: Group) -> float:
+    """Of one launch of a group, without starting the process, and its share of the memory pass; more where single calls
+    take long."""
+    regimes = REGIMES if group.device == "cuda" else 1
+    warm_up = WARM_UP_SECONDS * (len(plan.strategies[group]) + 1)
+    sampling = 1.25 * plan.profile.seconds * len(plan.passes_of(group)) * regimes
+    return warm_up + sampling + MEMORY_SECONDS / plan.launches
+
+
+def around_seconds(plan: Plan) -> float:
+    """Of one launch outside of its groups: starting processes, importing."""
+    return PROCESS_SECONDS * len({(g.device, g.threads) for g in plan.groups})
 
 
 def launches_again(plan: Plan) -> float:
@@ -48,10 +62,7 @@ def minutes(plan: Plan, parallel: int, slots: int = 1) -> tuple[float, float]:
     p = plan.profile
     cells = sum(gate_seconds(cell, plan.facts, plan.wanted.scope.level) for cell in plan.gates)
     gate = (cells + 20.0 * len(plan.devices)) / parallel / 60
-    launch = PROCESS_SECONDS * len({(g.device, g.threads) for g in plan.groups})
-    for g in plan.groups:
-        regimes = REGIMES if g.device == "cuda" else 1
-        launch += WARM_UP_SECONDS * (len(plan.strategies[g]) + 1) + 1.25 * p.seconds * len(plan.passes_of(g)) * regimes
-    measuring = launch * (plan.launches + launches_again(plan)) + first_call_seconds(plan) + 10 + 4 * len(plan.groups)
+    launch = around_seconds(plan) + sum(launch_seconds(plan, g) for g in plan.groups)
+    measuring = launch * (plan.launches + launches_again(plan)) + first_call_seconds(plan) + 10
     most = math.inf if p.minutes is None else max(0.0, p.minutes - gate)
     return gate, min(measuring / 60 / slots, most)

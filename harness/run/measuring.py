@@ -139,7 +139,11 @@ class _Warm:
 
 
 def time_group(process: Process, cells: Sequence[Cell]) -> None:
-    """The timing cells of one group in one launch: first calls, warm-up, then paired rounds pass by pass."""
+    """The timing cells of one group in one launch: first calls, warm-up, then paired rounds pass by pass.
+
+    The first cell's seconds hold the warm-up, so that what a group takes is the sum of its cells.
+    """
+    started = time.perf_counter()
     job, group, launch = process.job, cells[0].group, cells[0].launch
     wall, conditions = clocks_for(group.device)["wall"], conditions_of(group.device)
     bench = Bench(process, group)
@@ -166,7 +170,6 @@ def time_group(process: Process, cells: Sequence[Cell]) -> None:
     gc.collect()
     gc.freeze()  # a collection of all that a compiler loads takes 0.3 s; once a group is enough
     for cell in cells:
-        started = time.perf_counter()
         for regime, clock in clocks_for(group.device).items():  # anew: the last pass's CUDA graphs are let go
             able = {s: warm[s].made for s in cell.strategies if s in warm}
             while able:
@@ -192,7 +195,7 @@ def time_group(process: Process, cells: Sequence[Cell]) -> None:
         if cell is cells[-1]:
             extra += [status for passed, names in timed.items() for status in _judged(bench, warm, passed, names)]
         process.close(cell, extra, time.perf_counter() - started)
-        extra = []
+        extra, started = [], time.perf_counter()
 
 
 def _samples(group: Group, one: Series, passed: str, launch: int, warm: dict[str, _Warm], regime: str) -> Samples:

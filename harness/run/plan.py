@@ -105,12 +105,13 @@ class Plan:
         """Baselines first, which take seconds, so that a first figure is on the screen at once."""
         return 0 if cell.strategies == (self.baselines.get(cell.group.layer, ""),) else 1
 
-    def memory_jobs(self, failed: Failures) -> list[Job]:
-        """One process a layer × device, without strategies that failed the gate."""
-        single = [g for g in self.groups if g.threads == self.whole[0].threads or g.device == "cuda"]
+    def memory_jobs(self, failed: Failures, groups: Iterable[Group] | None = None) -> list[Job]:
+        """One process a layer × device, without strategies that failed the gate; of some groups, or of all."""
+        chosen = self.groups if groups is None else groups
+        single = [g for g in chosen if g.threads == self.whole[0].threads or g.device == "cuda"]
         return [
-            self._job([self._cell("memory", g, failed) for g in groups])
-            for groups in _by(single, lambda g: (g.layer, g.device))
+            self._job([self._cell("memory", g, failed) for g in same])
+            for same in _by(single, lambda g: (g.layer, g.device))
         ]
 
     def roof_jobs(self) -> list[Job]:

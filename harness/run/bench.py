@@ -255,6 +255,9 @@ class _Run:
                 ]
             )
             self.reporter.say(f"{reason}: {'; '.join(map(str, out))}", style="yellow")
+            jobs = plan.launch_jobs(launch, out, frozenset()) * (plan.launches - launch + 1)
+            jobs += plan.memory_jobs(frozenset(), out) if launch == 1 else []
+            self.reporter.leave_out(sum(len(job.cells) for job in jobs))
         return kept
 
     def heard(self, record: Record) -> None:

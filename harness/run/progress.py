@@ -42,6 +42,11 @@ class Reporter:
         self._started = time.monotonic()
         self._bar.update(self._task, total=total, completed=0)
 
+    def leave_out(self, cells: int) -> None:
+        """Cells that will not be done after all."""
+        self._total -= cells
+        self._bar.update(self._task, total=self._total)
+
     def done(self, cells: int = 1) -> None:
         """A cell has ended."""
         self._done += cells

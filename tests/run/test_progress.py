@@ -1,0 +1,18 @@
+"""What a person sees while it runs."""
+
+import io
+
+from rich.console import Console
+
+from harness.run.progress import Reporter
+
+
+def test_what_is_left_out_is_no_longer_counted() -> None:
+    text = io.StringIO()
+    reporter = Reporter(Console(file=text, soft_wrap=True))
+    reporter.estimate(600.0, 10)
+    reporter.done(2)
+    reporter.leave_out(5)
+    reporter.now("affine")
+    assert text.getvalue().startswith("[2/5, ")
+    assert text.getvalue().endswith("] affine\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Set
 from itertools import combinations
 
 import pandas as pd
@@ -31,6 +32,7 @@ def winners(have: Evidence) -> pd.DataFrame:
     """
     rows = []
     groups = pd.DataFrame(planned(have.run), columns=[*GROUP, "pass"])
+    no_time = {tuple(r[k] for k in GROUP) for r in have.run.of("status") if r["stage"] == "budget"}
     for layer, own in groups.groupby("layer", sort=False):
         out = {d: contending.excluded(have, Question(str(layer), device=d)) for d in own["device"].unique()}
         series = own[["device", "threads", "dtype", "pass"]].drop_duplicates()
@@ -40,16 +42,18 @@ def winners(have: Evidence) -> pd.DataFrame:
                 sizes = own.loc[own["device"] == line.device, "dims"].drop_duplicates()
                 for dims in sorted(sizes, key=lambda dims: (options_text(dims), frames.size(dims))):
                     question = Question(str(layer), dims, line.dtype, line.device, line.threads, line.passed)
-                    rows.append([*question.at(dims), *_row(have, question, out[line.device])])
+                    rows.append([*question.at(dims), *_row(have, question, out[line.device], no_time)])
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _row(have: Evidence, question: Question, out: dict[str, str]) -> list[object]:
+def _row(have: Evidence, question: Question, out: dict[str, str], no_time: Set[tuple[object, ...]]) -> list[object]:
     nothing = ["", "", "", math.nan, math.nan, math.nan, "", "", math.nan, 0]
     if question.at(question.dims) not in have.contests:
         return [*nothing, "not planned in this run"]
     one = contending.at(have, question, question.dims, out)
     ranking = one.ranking()
+    if ranking is None and question.at(question.dims)[:-1] in no_time:
+        return [*nothing, "left out for time"]
     if ranking is None:
         return [*nothing, "; ".join(f"{name}: {why}" for name, why in one.barred.items())]
     name, found = next(iter(ranking.against.items()), ("", None))

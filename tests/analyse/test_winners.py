@@ -11,6 +11,7 @@ from harness.analyse import costs
 from harness.analyse.contending import evidence
 from harness.analyse.findings import findings
 from harness.analyse.winners import use_when, winners
+from harness.records.schema import CaseStatus, Group, as_record
 from harness.records.store import read
 from harness.report import decision_tables
 from tests.analyse.recorded import SIZES, have, records, write
@@ -119,3 +120,14 @@ def test_the_break_even_table_names_never_and_alike(tmp_path: Path) -> None:
     assert int(shown.loc["made", "calls to break even"].replace(",", "")) == pytest.approx(99_000, rel=0.03)
     row = frame.set_index("strategy").loc["made"]
     assert row["calls_low"] < row["calls"] < row["calls_high"]
+
+
+def test_a_size_that_there_was_no_time_for_says_so(tmp_path: Path) -> None:
+    items = records({SIZES[0]: {"plain": 1e-5}, SIZES[1]: {"plain": 1e-4}})
+    items = [i for i in items if i["kind"] != "samples" or i["dims"] != SIZES[1]]
+    group = Group(*(items[0]["groups"][1][k] for k in ("layer", "dims", "dtype", "device", "threads")))
+    where = {"dims": group.dims, "dtype": group.dtype, "device": group.device, "threads": group.threads}
+    status = CaseStatus(group.layer, "plain", "skipped", "left out to stay within 20 min", "budget", **where)
+    rows = winners(evidence(read(write(tmp_path, [*items, as_record(status)])))).set_index("dims")
+    assert set(rows.loc[SIZES[1], "reason"]) == {"left out for time"}
+    assert set(rows.loc[SIZES[0], "reason"]) == {""}

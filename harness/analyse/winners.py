@@ -17,6 +17,8 @@ from harness.records.schema import PASSES, pass_words
 
 AXES = ["pass", "dtype", "device", "threads", "dims"]
 MOST_RULES = 4
+NO_TIME, NOT_PLANNED = "left out for time", "not planned in this run"
+"""Why a cell is empty that no strategy has failed in."""
 COLUMNS = [
     *GROUP, "pass", "pick", "confidence", "runner_up", "ratio", "ratio_low", "ratio_high", "ties", "unsettled",
     "margin", "launches", "reason",
@@ -49,11 +51,11 @@ def winners(have: Evidence) -> pd.DataFrame:
 def _row(have: Evidence, question: Question, out: dict[str, str], no_time: Set[tuple[object, ...]]) -> list[object]:
     nothing = ["", "", "", math.nan, math.nan, math.nan, "", "", math.nan, 0]
     if question.at(question.dims) not in have.contests:
-        return [*nothing, "not planned in this run"]
+        return [*nothing, NOT_PLANNED]
     one = contending.at(have, question, question.dims, out)
     ranking = one.ranking()
     if ranking is None and question.at(question.dims)[:-1] in no_time:
-        return [*nothing, "left out for time"]
+        return [*nothing, NO_TIME]
     if ranking is None:
         return [*nothing, "; ".join(f"{name}: {why}" for name, why in one.barred.items())]
     name, found = next(iter(ranking.against.items()), ("", None))

@@ -21,7 +21,7 @@ from harness.analyse import gate as gates
 from harness.analyse.choose import Answer, QuestionError, choose
 from harness.analyse.contending import Evidence, Question
 from harness.analyse.findings import Findings
-from harness.analyse.winners import use_when
+from harness.analyse.winners import NO_TIME, NOT_PLANNED, use_when
 from harness.records.schema import LOOPED, pass_words
 from harness.records.store import Run
 from harness.report import answer as words
@@ -124,6 +124,8 @@ def _advice(have: Evidence, layer: str, picks: pd.DataFrame) -> Advice:
     passes = have.run.of("run")[0]["passes"]
     answers = []
     for passed in dict.fromkeys(p for p in ("forward_backward", "step", *LOOPED, *passes[-1:]) if p in passes):
+        if set(picks.loc[picks["pass"] == passed, "reason"]) <= {NO_TIME, NOT_PLANNED}:
+            continue  # that nothing was measured is no answer
         try:
             answers.append((pass_words(passed), choose(have, Question(layer, passed=passed))))
         except QuestionError:

@@ -107,8 +107,14 @@ def _of(frame: pd.DataFrame, layer: object) -> pd.DataFrame:
 
 
 def speed_ups(timing: pd.DataFrame, styles: Styles, title: str) -> Figure:
-    """Baseline time ÷ strategy time with its interval, a panel for each group × pass; the tie band is shaded."""
-    timing, rest = telling(timing)
+    """Baseline time ÷ strategy time with its interval, a panel for each group × pass; the tie band is shaded.
+
+    Groups of which nothing was measured are counted in the title and not drawn, unless there is no other.
+    """
+    seen = timing.groupby(GROUP)["status"].transform(lambda s: (s == "ok").any()).astype(bool)
+    empty = len(timing.loc[~seen, GROUP].drop_duplicates()) if seen.any() else 0
+    timing, rest = telling(timing[seen] if empty else timing)
+    rest += f"\n{empty} more {'was' if empty == 1 else 'were'} not measured; the table says why" if empty else ""
     groups = list(timing.groupby(GROUP, sort=False))
     passes = list(dict.fromkeys(timing.sort_values("order")["pass"]))
     names = list(dict.fromkeys(timing["strategy"]))

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from harness.analyse.findings import findings
+from harness.records.schema import CaseStatus, as_record
 from harness.records.store import read
 from harness.report import everything, page
 from tests.analyse.recorded import SIZES, check, records, write
@@ -128,6 +129,17 @@ def test_a_run_without_any_measurement_has_a_page_that_says_so(tmp_path: Path) -
     Reader(text)
     assert "Nothing was measured: there are no times, and no recommendation." in text
     assert "No strategy for one at" in text
+
+
+def test_what_there_was_no_time_for_is_no_answer(tmp_path: Path) -> None:
+    items = records({SIZES[0]: {"plain": 1e-5}})
+    items = [i for i in items if i["kind"] != "samples" or i["pass"] != "step"]
+    g = items[0]["groups"][0]
+    where = {k: g[k] for k in ("dims", "dtype", "device", "threads")}
+    left_out = CaseStatus(g["layer"], "plain", "skipped", "left out", "budget", **where)
+    text = _without_figures(tmp_path, [*items, as_record(left_out)])
+    assert "forward + backward: " in text
+    assert "is known to do all that is required" not in text
 
 
 def test_few_launches_and_missing_checks_are_warned_of(tmp_path: Path) -> None:

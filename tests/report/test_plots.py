@@ -75,6 +75,17 @@ def test_of_many_groups_each_series_shows_its_first_ones(tmp_path: Path) -> None
     assert nothing == ""
 
 
+def test_groups_of_which_nothing_was_measured_are_counted_and_not_drawn(tmp_path: Path) -> None:
+    items = [i for i in records(TIMES) if i["kind"] != "samples" or i["dims"] != SIZES[1]]
+    found = findings(read(write(tmp_path, items)))
+    with mpl.rc_context(RC):
+        (figure,) = (plot.figure for plot in plots.draw(found, "speedup-one"))
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert [t.replace(" ", ",") for t in titles if "D=" in t and SIZES[0] in t.replace(" ", ",")]
+    assert not [t for t in titles if SIZES[1] in t.replace(" ", ",")]
+    assert "1 more was not measured" in "".join(text.get_text() for text in figure.texts)
+
+
 def test_every_file_of_a_figure_has_the_same_layout_and_the_same_bytes_again(tmp_path: Path) -> None:
     def figure() -> Figure:
         made = Figure(figsize=(3, 2))

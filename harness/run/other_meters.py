@@ -14,19 +14,16 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import median
 
 from torch.utils.benchmark import Timer
 
-from harness.analyse.statistics import SMALLEST_MARGIN
 from harness.measure.clock import CpuClock
 from harness.measure.sampler import REWARM_CALLS, warm_up
 from harness.records.meter import Proof, proof, shown
-from harness.run.workload import workload
+from harness.run.workload import COMPARISON_SECONDS, MARGIN, ninth_decile, workload
 
-COMPARISON_SECONDS = 4.0
 AGREEMENT_ROUNDS = 50
-MARGIN = math.expm1(SMALLEST_MARGIN["cpu"])
 
 
 def agreement() -> Iterator[Proof]:
@@ -105,7 +102,6 @@ def test_arm(benchmark, arm):
 
 
 def _shown(name: str, off: Sequence[float]) -> Iterator[Proof]:
-    ninth = quantiles(off, n=10, method="inclusive")[-1]
     yield shown(name, f"error of a ratio, median of {len(off)}", median(off), "ratio")
-    yield shown(name, "error of a ratio, 90th percentile", ninth, "ratio")
+    yield shown(name, "error of a ratio, 90th percentile", ninth_decile(off), "ratio")
     yield shown(name, f"outside a margin of {MARGIN:.0%}, of {len(off)}", sum(x > MARGIN for x in off), "count")

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from statistics import median, quantiles
+from statistics import median
 from time import perf_counter_ns
 from typing import Any
 
@@ -32,15 +32,15 @@ from harness.measure.passes import Call, ready
 from harness.measure.sampler import SAMPLE_SECONDS, Arm, Rounds, Series, sample, take, warm_up
 from harness.records.meter import Proof, proof, shown
 from harness.run.jobs import Cell
-from harness.run.other_meters import COMPARISON_SECONDS, agreement, by_pytest_benchmark, by_timer
+from harness.run.other_meters import agreement, by_pytest_benchmark, by_timer
 from harness.run.process import Process
 from harness.run.selftest import LAUNCH
 from harness.run.wanted import PROFILES
-from harness.run.workload import workload
+from harness.run.workload import COMPARISON_SECONDS, MARGIN, ninth_decile, workload
 from harness.verify.controls import dense_layer
 
-MARGIN, OUTSIDE = 0.02, 0.02
-"""Of a comparison of identical code, and the share of comparisons that may lie outside."""
+OUTSIDE = 0.02
+"""The share of comparisons of identical code that may lie outside their margin."""
 EVERY_ROUND = 10**6
 TRIALS = 1000
 SIX = (0.95, 1.0, 1.05, 1.0, 0.95)
@@ -133,8 +133,7 @@ def identical_code(comparisons: int, seconds: float = COMPARISON_SECONDS) -> Ite
     off = [abs(math.expm1(c.log_ratio)) for c in found]
     name = "identical code"
     yield proof(name, f"error of a ratio, median of {comparisons}", median(off), None, 0.0025, "ratio")
-    ninth = quantiles(off, n=10, method="inclusive")[-1]  # the other method extrapolates beyond the largest of few
-    yield proof(name, "error of a ratio, 90th percentile", ninth, None, 0.006, "ratio")
+    yield proof(name, "error of a ratio, 90th percentile", ninth_decile(off), None, 0.006, "ratio")
     outside = sum(x > MARGIN for x in off)
     what = f"outside the margin of {MARGIN:.0%}, of {comparisons}"
     yield proof(name, what, outside, None, round(OUTSIDE * comparisons), "count")

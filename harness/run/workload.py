@@ -1,17 +1,30 @@
-"""What the proofs of the meter time: forward and backward of a dense layer, of the controls."""
+"""What the proofs of the meter time, for how long, and how the errors of comparisons are summed up."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from statistics import quantiles
+
 import torch
 
+from harness.analyse.statistics import SMALLEST_MARGIN
 from harness.layers.drawing import draw
 from harness.measure.passes import Ready, ready
 from harness.verify.controls import dense_layer
 
 DIMS = {"B": 256, "I": 256, "O": 256}
+COMPARISON_SECONDS = 4.0
+MARGIN = math.expm1(SMALLEST_MARGIN["cpu"])
+"""Of a comparison of identical code, a ratio − 1."""
 
 
 def workload() -> Ready:
     """Forward and backward of a dense layer, about a millisecond, in memory of its own."""
     values = draw(dense_layer.layer, DIMS, torch.float32, "cpu", 0)
     return ready(dense_layer.layer, dense_layer.reference, DIMS, values)
+
+
+def ninth_decile(errors: Sequence[float]) -> float:
+    """Within what was seen: the default method extrapolates beyond the largest of few."""
+    return quantiles(errors, n=10, method="inclusive")[-1]

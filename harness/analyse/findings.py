@@ -9,6 +9,7 @@ import pandas as pd
 
 from harness.analyse import contending, costs, device, frames, gate
 from harness.analyse import noise as noises
+from harness.analyse import spending as spent
 from harness.analyse import winners as picks
 from harness.analyse.contending import Evidence
 from harness.records.store import Run
@@ -84,6 +85,11 @@ class Findings:
     def regimes(self) -> pd.DataFrame:
         """See device.py."""
         return device.regimes(self.run, self.have.timing)
+
+    @cached_property
+    def spending(self) -> pd.DataFrame:
+        """See spending.py."""
+        return spent.spending(self.run)
 
 
 def findings(run: Run) -> Findings:

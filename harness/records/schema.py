@@ -201,7 +201,8 @@ class Samples:
 class Rounds:
     """What the machine did while a pass of a group was timed: a list of readings by name, one entry a round.
 
-    ``redone`` rounds were thrown away for a throttled clock and done again.
+    ``redone`` rounds were thrown away for a throttled clock and done again. ``spent`` seconds went into the pass, all
+    arms, calibration and untimed calls together.
     """
 
     group: Group
@@ -210,6 +211,7 @@ class Rounds:
     regime: str
     redone: int
     readings: dict[str, list[float]]
+    spent: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -251,13 +253,17 @@ class Memory:
 
 @dataclass(frozen=True)
 class FirstCall:
-    """Seconds of the first forward and backward in a fresh process; ``cold`` with empty compile caches."""
+    """Seconds of the first forward and backward in a fresh process; ``cold`` with empty compile caches.
+
+    ``warm_up`` seconds followed, where timing did.
+    """
 
     group: Group
     strategy: str
     launch: int
     cold: bool
     seconds: float
+    warm_up: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -278,10 +284,14 @@ class CaseStatus:
 
 @dataclass(frozen=True)
 class CellEnd:
-    """Closes a unit of work: its records count from here on; ``node`` of a cluster is where it was done."""
+    """Closes a unit of work: its records count from here on; ``node`` of a cluster is where it was done.
+
+    ``waited`` seconds went before it began, since its process was started or had closed the cell before.
+    """
 
     seconds: float
     node: str = ""
+    waited: float = 0.0
 
 
 KINDS: dict[type, str] = {

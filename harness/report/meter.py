@@ -1,4 +1,4 @@
-"""Tables about the meter: what it has proved of itself, shares of the roof, the three regimes of a GPU."""
+"""Tables about the meter: its proofs, shares of the roof, the three regimes of a GPU, where the time went."""
 
 from __future__ import annotations
 
@@ -86,6 +86,12 @@ def regimes(frame: pd.DataFrame) -> pd.DataFrame:
         for row in rows_of(frame)
     ]
     return pd.DataFrame(rows)
+
+
+def spending(frame: pd.DataFrame) -> pd.DataFrame:
+    """Where the run's time went, and shares of what measuring took; ``frame`` is ``spending.spending``."""
+    share = frame["share"].map(lambda x: "–" if math.isnan(x) else f"{x:.1%}")
+    return pd.DataFrame({"spent on": frame["what"], "seconds": frame["seconds"].map("{:.1f}".format), "share": share})
 
 
 def comparison(frame: pd.DataFrame) -> pd.DataFrame:

@@ -214,6 +214,7 @@ def _tables(found: Findings) -> Iterator[Table]:
         ("roofs", "Share of the nearer roof", meter.roofs(found.roofs)),
         ("regimes", "The three regimes of the GPU", meter.regimes(found.regimes)),
         ("meter", "What the meter proved of itself in this run", meter.proofs(found.proofs)),
+        ("spending", "Where the time of the run went", meter.spending(found.spending)),
         ("environment", "The machine and the software", tables.environment(found.run)),
     ):
         if not shown.empty:

@@ -45,6 +45,7 @@ def write_all(run: Run, folder: Path, found: Findings | None = None) -> list[Pat
         ("roofs", found.roofs, meter.roofs(found.roofs)),
         ("regimes", found.regimes, meter.regimes(found.regimes)),
         ("meter", found.proofs, meter.proofs(found.proofs)),
+        ("spending", found.spending, meter.spending(found.spending)),
         ("environment", environment(run), environment(run)),
     ):
         if not shown.empty:

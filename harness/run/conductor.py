@@ -58,6 +58,7 @@ class Conductor:
     ) -> None:
         self._journal, self._reporter, self._pool = journal, reporter, pool
         self._losses: Counter[str] = Counter()
+        self._since: dict[Launch, float] = {}
         self._failures = 0
         self._timeout, self._deadline, self._heard = timeout, deadline, heard
         self.done = set(done)
@@ -80,6 +81,7 @@ class Conductor:
                 while (launch := pool.start(parallel)) is not None:
                     self.attempt += 1
                     running.append(launch)
+                    self._since[launch] = time.monotonic()
                 for launch in pool.ready(POLL_SECONDS):
                     self._hear(launch, running)
                 for launch in list(running):
@@ -108,6 +110,7 @@ class Conductor:
         except LostError as lost:
             left = self._lost(launch, str(lost))
         running.remove(launch)
+        del self._since[launch]
         self._pool.release(launch)
         self._offer(left)
 
@@ -118,13 +121,17 @@ class Conductor:
         except GarbageError:
             return "garbage"
         for message in messages:
-            self.write(message["records"], message["cell"], message["seconds"], launch.node)
+            now, seconds = time.monotonic(), message["seconds"]
+            waited, self._since[launch] = max(0.0, now - self._since[launch] - seconds), now
+            self.write(message["records"], message["cell"], seconds, launch.node, waited)
             launch.done.add(message["cell"])
         return "ended" if last or launch.finished else None
 
-    def write(self, records: Sequence[Any], cell: str, seconds: float = 0.0, node: str = "") -> None:
+    def write(
+        self, records: Sequence[Any], cell: str, seconds: float = 0.0, node: str = "", waited: float = 0.0
+    ) -> None:
         """Write a closed cell."""
-        end = CellEnd(seconds, node)
+        end = CellEnd(seconds, node, waited)
         self._journal.write([*records, end], cell, self.attempt)
         self.done.add(cell)
         self._reporter.done()

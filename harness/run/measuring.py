@@ -155,14 +155,16 @@ def time_group(process: Process, cells: Sequence[Cell]) -> None:
         try:
             made = bench.ready(strategy)
             seconds = bench.first_call(made)
+            warming = time.perf_counter()
             steady = warm_up(made.calls["forward_backward"], wall)
+            warmed = time.perf_counter() - warming
             warm[strategy] = _Warm(made, steady, bench.digest(made))
             if strategy == cells[0].baseline:
                 again = bench.ready(strategy)
         except Exception as error:  # noqa: BLE001 - a strategy may raise anything; it becomes its status
             extra.append(bench.failed(strategy, "time", error))
         else:
-            extra.append(FirstCall(group, strategy, launch, cold=False, seconds=seconds))
+            extra.append(FirstCall(group, strategy, launch, False, seconds, warmed))
 
     timed: dict[str, list[str]] = {WHOLE: list(warm)}
     notes = {s: note_bytes(str(group), s, f"launch {launch}") for s in warm}
@@ -178,6 +180,7 @@ def time_group(process: Process, cells: Sequence[Cell]) -> None:
                     arms.append(Arm(cell.baseline, True, again.calls[cell.passed]))
                 rng = random.Random(f"{job.seed} {cell.name} {regime}")
                 current: list[str] = []
+                sampling = time.perf_counter()
                 noting = _noting(process, notes, current)
                 try:
                     series, rounds = sample(arms, clock, job.seconds, rng, noting, conditions)
@@ -190,7 +193,8 @@ def time_group(process: Process, cells: Sequence[Cell]) -> None:
                     if cell.passed in LOOPED:
                         timed.setdefault(cell.passed, list(able))
                     readings = {n: [r[n] for r in rounds.readings] for n in rounds.readings[0]}
-                    extra.append(Rounds(group, cell.passed, launch, regime, rounds.redone, readings))
+                    spent = time.perf_counter() - sampling
+                    extra.append(Rounds(group, cell.passed, launch, regime, rounds.redone, readings, spent))
                     break
         if cell is cells[-1]:
             extra += [status for passed, names in timed.items() for status in _judged(bench, warm, passed, names)]

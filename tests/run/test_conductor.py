@@ -37,6 +37,8 @@ def test_roofs_that_end_the_process_are_lost_and_the_rest_goes_on(tmp_path: Path
     assert "no_such_layer" in status["reason"]
     assert {r["result"] for r in heard if r["kind"] == "proof"} <= {"held", "failed"}
     assert any(r["kind"] == "proof" for r in heard)
+    (closed,) = (r for r in heard if r["kind"] == "cell" and r["cell"] == proofs.name)
+    assert closed["waited"] > 0  # its process had to be started
 
 
 def test_without_its_controls_the_gate_does_not_go_on(tmp_path: Path) -> None:

@@ -77,6 +77,13 @@ def test_the_warm_up_counts_as_the_group_s(bench: Bench, tmp_path: Path) -> None
     out, job = io.StringIO(), Job(tuple(timed), bench.process.job.sources, "cpu", 1, 0, 0.01)
     process = Process(job, out, tmp_path / "note")
     time_group(process, timed)
-    seconds = [json.loads(line)["seconds"] for line in out.getvalue().splitlines()]
-    assert len(seconds) == 2
-    assert seconds[0] >= 2 * WARM_UP_SECONDS  # no strategy is warmed up for less
+    messages = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert len(messages) == 2
+    assert messages[0]["seconds"] >= 2 * WARM_UP_SECONDS  # no strategy is warmed up for less
+    for message in messages:
+        firsts = [r for r in message["records"] if r["kind"] == "first_call"]
+        assert all(r["warm_up"] >= WARM_UP_SECONDS for r in firsts)
+        (rounds,) = (r for r in message["records"] if r["kind"] == "rounds")
+        sampled = sum(sum(r["wall_seconds"]) for r in message["records"] if r["kind"] == "samples")
+        inside = rounds["spent"] + sum(r["seconds"] + r["warm_up"] for r in firsts)
+        assert sampled <= rounds["spent"] <= inside <= message["seconds"]

@@ -1,7 +1,9 @@
 """Paired rounds: each round visits every arm once, in random order, so that what disturbs one disturbs all.
 
-A sample is two untimed calls (they undo what the arm before left in the caches: without them the second of a pair
-was 1.35 % slower) and then n timed calls; n is set once per launch so that a sample lasts at least 5 ms.
+A sample is some untimed calls and then n timed ones; n is set once per launch so that they last at least 5 ms. The
+untimed ones undo what the arm before left in the caches: two at least (without them the second of a pair was 1.35 %
+slower), and half as many as are timed. A weighted sum over 4 MiB, 0.6 ms a call, needed four: its first calls after
+another arm's took 126, 39 and 9 % longer than the later ones.
 """
 
 from __future__ import annotations
@@ -62,6 +64,11 @@ class Series:
     samples: list[Sample] = field(default_factory=list)
 
     @property
+    def untimed(self) -> int:
+        """Calls before each sample: half as many, and two at least."""
+        return max(REWARM_CALLS, math.ceil(self.calls / 2))
+
+    @property
     def seconds(self) -> list[float]:
         """Of each round, for all its calls."""
         return [s.seconds for s in self.samples]
@@ -105,7 +112,7 @@ def calibrate(call: Call, clock: Clock) -> tuple[int, float]:
 
 def rounds_within(seconds: float, series: Sequence[Series], samples: Sequence[float], most: int = MOST_ROUNDS) -> int:
     """How many rounds fit into a time, from one sample of each arm; never fewer than 7 nor more than ``most``."""
-    one_round = sum(sample * (1 + REWARM_CALLS / one.calls) for one, sample in zip(series, samples, strict=True))
+    one_round = sum(sample * (1 + one.untimed / one.calls) for one, sample in zip(series, samples, strict=True))
     return max(FEWEST_ROUNDS, min(most, int(seconds / one_round)))
 
 
@@ -159,7 +166,7 @@ def sample(
 def take(one: Series, clock: Clock, position: int) -> Sample:
     """One sample of an arm: two untimed calls, then the timed ones."""
     used, wall = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
-    clock.seconds(one.arm.call, REWARM_CALLS)
+    clock.seconds(one.arm.call, one.untimed)
     seconds = clock.seconds(one.arm.call, one.calls)
     now = resource.getrusage(resource.RUSAGE_SELF)
     return Sample(

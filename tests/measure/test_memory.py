@@ -11,6 +11,7 @@ from harness.measure import memory
 from harness.measure.passes import Call, ready
 from implementations.affine import layer as affine
 from implementations.weighted_sum import layer as weighted_sum
+from tests.measure.counted import FIGURES, SIZES, compared
 
 STRATEGIES = {(e.layer, e.strategy): load(e).value for e in scan(["implementations"]) if e.strategy}
 
@@ -50,6 +51,22 @@ def test_weighted_sum_is_exact(strategy: str, N: int, D: int) -> None:
     assert found.forward_peak == 4 * (made + 1)  # and y
     assert found.saved == (0 if plain else 4 * D)
     assert found.left == 0
+
+
+EAGER = ["autograd", "func", "function", "library"]
+
+
+@pytest.mark.parametrize(
+    ("layer", "sizes", "strategies"),
+    [*((layer, sizes, EAGER) for layer, sizes in SIZES.items()), ("affine", SIZES["affine"][3:5], ["compiled"])],
+)
+def test_an_independent_count_finds_the_same_bytes(
+    layer: str, sizes: list[dict[str, int]], strategies: list[str]
+) -> None:
+    rows = compared(layer, sizes, strategies)
+    assert len(rows) == len(sizes) * len(strategies) >= 2
+    for row in rows:
+        assert [row[f][0] for f in FIGURES] == [row[f][1] for f in FIGURES], row
 
 
 def _with_extra(extra: int, where: str) -> int:

@@ -64,15 +64,17 @@ def test_the_order_is_the_seed_s() -> None:
     assert orders(1) != orders(2)
 
 
-def test_each_sample_is_preceded_by_untimed_calls_of_the_same_arm() -> None:
+@pytest.mark.parametrize(
+    ("seconds", "untimed", "calls"), [(1e-4, 25, 50), (1e-3, 3, 5), (2e-3, REWARM_CALLS, 3), (0.1, REWARM_CALLS, 1)]
+)
+def test_each_sample_is_preceded_by_untimed_calls_of_the_same_arm(seconds: float, untimed: int, calls: int) -> None:
     clock = FakeClock()
-    arms = _arms(2)
+    arms = _arms(2, seconds)
     found, _ = sample(arms, clock, 1.0, random.Random(0), lambda arm: None)
     tail = clock.log[-2 * 2 * len(found[0].seconds) :]
     for (warm, n_warm), (timed, n) in zip(tail[::2], tail[1::2], strict=True):
         assert warm is timed
-        assert n_warm == REWARM_CALLS
-        assert n == 5
+        assert (n_warm, n) == (untimed, calls)
 
 
 def test_slow_arms_get_the_fewest_rounds() -> None:

@@ -6,7 +6,7 @@ import pandas as pd
 
 from harness.records.store import Run
 
-MEASURING = ("samples", "warm-up", "first calls", "drawing and judging", "starting processes")
+MEASURING = ("samples", "warm-up", "first calls", "loading strategies", "drawing and judging", "starting processes")
 APART = {
     "gate": "gate",
     "controls": "gate",
@@ -22,7 +22,8 @@ def spending(run: Run) -> pd.DataFrame:
     """Seconds of processes by what they were spent on; empty for runs that did not record it.
 
     Columns: ``what``; ``seconds``; ``share`` of those that went into measuring time (NaN for the rest). ``samples``
-    holds the untimed calls before each and calibration; ``drawing and judging`` is all else within the cells.
+    holds the untimed calls before each and calibration; ``loading strategies`` their imports, the compiler's among
+    them; ``drawing and judging`` is all else within the cells.
     """
     found = dict.fromkeys((*MEASURING, *APART.values()), 0.0)
     for cell in run.of("cell"):
@@ -37,6 +38,7 @@ def spending(run: Run) -> pd.DataFrame:
         "samples": sum(r.get("spent", 0.0) for r in run.of("rounds")),
         "warm-up": sum(r.get("warm_up", 0.0) for r in run.of("first_call")),
         "first calls": sum(r["seconds"] for r in run.of("first_call")),
+        "loading strategies": sum(r.get("loading", 0.0) for r in run.of("first_call")),
     }
     if not inside["samples"]:
         return pd.DataFrame(columns=["what", "seconds", "share"])

@@ -255,7 +255,7 @@ class Memory:
 class FirstCall:
     """Seconds of the first forward and backward in a fresh process; ``cold`` with empty compile caches.
 
-    ``warm_up`` seconds followed, where timing did.
+    ``loading`` seconds went before, to import and build the strategy; ``warm_up`` seconds followed, where timing did.
     """
 
     group: Group
@@ -264,6 +264,7 @@ class FirstCall:
     cold: bool
     seconds: float
     warm_up: float = 0.0
+    loading: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -152,8 +152,10 @@ def time_group(process: Process, cells: Sequence[Cell]) -> None:
     extra: list[Any] = []
     for strategy in dict.fromkeys(s for cell in cells for s in cell.strategies):
         process.about_to(str(group), strategy, "first call and warm-up")
+        loading = time.perf_counter()
         try:
             made = bench.ready(strategy)
+            loaded = time.perf_counter() - loading
             seconds = bench.first_call(made)
             warming = time.perf_counter()
             steady = warm_up(made.calls["forward_backward"], wall)
@@ -164,7 +166,7 @@ def time_group(process: Process, cells: Sequence[Cell]) -> None:
         except Exception as error:  # noqa: BLE001 - a strategy may raise anything; it becomes its status
             extra.append(bench.failed(strategy, "time", error))
         else:
-            extra.append(FirstCall(group, strategy, launch, False, seconds, warmed))
+            extra.append(FirstCall(group, strategy, launch, False, seconds, warmed, loaded))
 
     timed: dict[str, list[str]] = {WHOLE: list(warm)}
     notes = {s: note_bytes(str(group), s, f"launch {launch}") for s in warm}
@@ -280,9 +282,12 @@ def first_call(process: Process, cell: Cell) -> Iterator[Any]:
     (strategy,) = cell.strategies
     process.about_to(str(cell.group), strategy, "cold first call")
     bench = Bench(process, cell.group)
+    loading = time.perf_counter()
     try:
-        seconds = bench.first_call(bench.ready(strategy))
+        made = bench.ready(strategy)
+        loaded = time.perf_counter() - loading
+        seconds = bench.first_call(made)
     except Exception as error:  # noqa: BLE001 - a strategy may raise anything; it becomes its status
         yield bench.failed(strategy, "first_call", error)
     else:
-        yield FirstCall(cell.group, strategy, 0, cold=True, seconds=seconds)
+        yield FirstCall(cell.group, strategy, 0, cold=True, seconds=seconds, loading=loaded)

@@ -15,14 +15,15 @@ def test_what_is_in_no_sample_warm_up_or_first_call_is_named(tmp_path: Path) -> 
     journal.write([header(), CellEnd(0.0)], "header", 1)
     journal.write([CellEnd(20.0, waited=2.0)], "gate wave/fast cpu", 2)
     journal.write([CellEnd(1.0, waited=3.0)], "proofs known duration", 3)
-    timed = [FirstCall(GROUP, "fast", 1, False, 1.0, 0.5), Rounds(GROUP, "forward", 1, "wall", 0, {}, 6.0)]
+    timed = [FirstCall(GROUP, "fast", 1, False, 1.0, 0.5, 0.25), Rounds(GROUP, "forward", 1, "wall", 0, {}, 6.0)]
     journal.write([*timed, CellEnd(9.0, waited=2.0)], f"time {GROUP} forward launch 1", 4)
     journal.write([CellEnd(4.0, waited=1.0)], f"memory {GROUP}", 5)
     journal.write([FirstCall(GROUP, "fast", 0, True, 5.0), CellEnd(5.5, waited=3.0)], f"cold {GROUP} fast", 6)
     journal.close()
     found = spending(read(tmp_path)).set_index("what")
     assert found["seconds"].to_dict() == {
-        "samples": 6.0, "warm-up": 0.5, "first calls": 6.0, "drawing and judging": 2.0, "starting processes": 5.0,
+        "samples": 6.0, "warm-up": 0.5, "first calls": 6.0, "loading strategies": 0.25, "drawing and judging": 1.75,
+        "starting processes": 5.0,
         "gate": 22.0, "proofs and roofs": 4.0, "memory": 5.0,
     }  # fmt: skip
     assert found["share"].sum() == pytest.approx(1.0)

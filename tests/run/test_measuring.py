@@ -85,5 +85,5 @@ def test_the_warm_up_counts_as_the_group_s(bench: Bench, tmp_path: Path) -> None
         assert all(r["warm_up"] >= WARM_UP_SECONDS for r in firsts)
         (rounds,) = (r for r in message["records"] if r["kind"] == "rounds")
         sampled = sum(sum(r["wall_seconds"]) for r in message["records"] if r["kind"] == "samples")
-        inside = rounds["spent"] + sum(r["seconds"] + r["warm_up"] for r in firsts)
+        inside = rounds["spent"] + sum(r["seconds"] + r["warm_up"] + r["loading"] for r in firsts)
         assert sampled <= rounds["spent"] <= inside <= message["seconds"]

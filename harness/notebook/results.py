@@ -129,11 +129,12 @@ class Run(Gated):
         if layer not in layers:
             raise choosing.QuestionError(f"this run has no layer {layer!r}: choose from {', '.join(layers)}")
         with mpl.rc_context(RC):
-            plot = next(plots.draw(self._found, f"{name}-{layer}"), None)
-            if plot is None:
+            wanted = (plot for plot in plots.plots_of(self._found) if plot.name == f"{name}-{layer}")
+            figure = next((plot.draw() for plot in wanted), None)
+            if figure is None:
                 raise choosing.QuestionError(f"this run has nothing to draw {name} of {layer} from")
-            plot.figure.draw_without_rendering()  # ticks take their look when they are first drawn
-        return plot.figure
+            figure.draw_without_rendering()  # ticks take their look when they are first drawn
+        return figure
 
     def write(self) -> Path:
         """Write the page, tables and plots into the run's folder, as ``layerbench report``; returns the page's path.

@@ -2,25 +2,60 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import matplotlib as mpl
 
-from harness.analyse.findings import findings
+from harness.analyse.findings import Findings, findings
 from harness.records.store import Run
 from harness.report import interchange, page, plots, tables
 from harness.report.drawing import RC, inline, save
+
+_plots: list[plots.Plot] = []
+"""What the processes that draw were forked with: plots hold frames and functions, which are not sent to a process."""
 
 
 def write_all(run: Run, folder: Path, pdf: bool = False) -> list[Path]:
     """Write ``tables/``, ``plots/``, ``pytest-benchmark.json`` and ``report.html`` into a folder; returns the paths."""
     found = findings(run)
     written = tables.write_all(run, folder / "tables", found)
-    (folder / "plots").mkdir(parents=True, exist_ok=True)
-    figures = []
-    with mpl.rc_context(RC):
-        for number, plot in enumerate(plots.draw(found)):
-            written += save(plot.figure, folder / "plots" / plot.name, pdf)
-            svg, width = inline(plot.figure, f"f{number}-"), plot.figure.get_figwidth()
-            figures.append(page.Figure(plot.name, plot.layer, plot.caption, width, svg))
+    drawn = write_plots(found, folder / "plots", pdf)
+    written += [path for paths, _ in drawn for path in paths]
+    figures = [figure for _, figure in drawn]
     return [*written, interchange.write(found.have, folder), page.write(found, figures, folder)]
+
+
+def write_plots(found: Findings, folder: Path, pdf: bool = False) -> list[tuple[list[Path], page.Figure]]:
+    """Draw every plot of a run as SVG and PNG, on request as PDF too, on all cores.
+
+    Returns:
+        Of each, the paths and the element of the page.
+
+    Raises:
+        BrokenProcessPool: a process that draws was killed, for example for memory.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = list(plots.plots_of(found))
+    cores, n = len(os.sched_getaffinity(0)), len(wanted)
+    with ProcessPoolExecutor(cores, get_context("fork"), _inherit, (wanted,)) as pool:
+        return [one for one in pool.map(_saved, range(n), [folder] * n, [pdf] * n) if one is not None]
+
+
+def _inherit(wanted: Sequence[plots.Plot]) -> None:
+    _plots[:] = wanted
+
+
+def _saved(number: int, folder: Path, pdf: bool) -> tuple[list[Path], page.Figure] | None:
+    """Draw and save one of the plots."""
+    plot = _plots[number]
+    with mpl.rc_context(RC):
+        figure = plot.draw()
+        if figure is None:
+            return None
+        paths = save(figure, folder / plot.name, pdf)
+        svg = inline(figure, f"f{number}-")
+    return paths, page.Figure(plot.name, plot.layer, plot.caption, figure.get_figwidth(), svg)

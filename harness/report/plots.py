@@ -8,23 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
 from harness.analyse import frames
-from harness.analyse.findings import Findings, findings
+from harness.analyse.findings import Findings
 from harness.analyse.launches import GROUP
 from harness.records.schema import pass_words
-from harness.records.store import Run
 from harness.report import decision_plots, sweep_plots
 from harness.report.drawing import (
     GREY,
-    RC,
     SERIES,
     Figure,
     Styles,
@@ -35,7 +31,6 @@ from harness.report.drawing import (
     legend,
     machine,
     plain_ticks,
-    save,
     series,
     series_title,
     size_name,
@@ -50,23 +45,16 @@ NAMES = ("decision", "speedup", "ratio", "latency", "memory-size", "break-even",
 
 @dataclass(frozen=True)
 class Plot:
-    """A figure with the name of its files, the layer and what it shows."""
+    """The name of a plot's files, its layer, what it shows, and what draws it: None where there is nothing to draw."""
 
     name: str
     layer: str
     caption: str
-    figure: Figure
+    draw: Callable[[], Figure | None]
 
 
-def write_all(run: Run, folder: Path) -> list[Path]:
-    """Draw every plot of a run as SVG and PNG; returns the paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with mpl.rc_context(RC):
-        return [path for plot in draw(findings(run)) for path in save(plot.figure, folder / plot.name)]
-
-
-def draw(found: Findings, only: str = "") -> Iterator[Plot]:
-    """Every plot of a run, or only that of a name, one after the other; draw and save within ``mpl.rc_context(RC)``."""
+def plots_of(found: Findings) -> Iterator[Plot]:
+    """Every plot of a run, none of them drawn yet; draw and save within ``mpl.rc_context(RC)``."""
     run, timing, memory = found.run, found.have.timing, found.have.memory
     styles, roofs = complete(frames.styles(run)), run.of("roof")
     for layer, rows in timing.groupby("layer", sort=False):
@@ -90,16 +78,14 @@ def draw(found: Findings, only: str = "") -> Iterator[Plot]:
             "roofline": ("rates under the machine's roofs", partial(rooflines, points, roofs, styles, title)),
         }
         for name, (caption, drawn) in figures.items():
-            if only in ("", f"{name}-{layer}") and (figure := drawn()) is not None:
-                yield Plot(f"{name}-{layer}", str(layer), caption, figure)
+            yield Plot(f"{name}-{layer}", str(layer), caption, drawn)
     for layer, rows in memory[memory["reason"] == ""].groupby("layer", sort=False):
-        if only in ("", f"memory-{layer}"):
-            figure = memories(rows, styles, f"{layer} · {machine(run)}")
-            yield Plot(f"memory-{layer}", str(layer), "memory of each strategy", figure)
+        drawn = partial(memories, rows, styles, f"{layer} · {machine(run)}")
+        yield Plot(f"memory-{layer}", str(layer), "memory of each strategy", drawn)
     for name, rows in _trainings(found.training):
-        if only in ("", f"training-{name}"):
-            layer = str(rows["layer"].iloc[0])
-            yield Plot(f"training-{name}", layer, "training curves", curves(rows, styles, f"{layer} · {machine(run)}"))
+        layer = str(rows["layer"].iloc[0])
+        drawn = partial(curves, rows, styles, f"{layer} · {machine(run)}")
+        yield Plot(f"training-{name}", layer, "training curves", drawn)
 
 
 def _of(frame: pd.DataFrame, layer: object) -> pd.DataFrame:

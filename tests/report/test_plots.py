@@ -52,7 +52,7 @@ def test_a_roofline_has_a_point_for_each_strategy_and_the_measured_rates(tmp_pat
 
 
 def test_there_is_no_roofline_without_roofs_or_without_operations(tmp_path: Path) -> None:
-    names = lambda folder: {plot.name for plot in plots.draw(findings(read(folder)))}  # noqa: E731
+    names = lambda folder: {p.name for p in plots.plots_of(findings(read(folder))) if p.draw()}  # noqa: E731
     with mpl.rc_context(RC):
         assert "roofline-one" in names(_with_roofs(tmp_path / "a"))
         assert "roofline-one" not in names(_with_roofs(tmp_path / "b", flops=0))
@@ -79,7 +79,8 @@ def test_groups_of_which_nothing_was_measured_are_counted_and_not_drawn(tmp_path
     items = [i for i in records(TIMES) if i["kind"] != "samples" or i["dims"] != SIZES[1]]
     found = findings(read(write(tmp_path, items)))
     with mpl.rc_context(RC):
-        (figure,) = (plot.figure for plot in plots.draw(found, "speedup-one"))
+        (figure,) = (plot.draw() for plot in plots.plots_of(found) if plot.name == "speedup-one")
+    assert figure is not None
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert [t.replace(" ", ",") for t in titles if "D=" in t and SIZES[0] in t.replace(" ", ",")]
     assert not [t for t in titles if SIZES[1] in t.replace(" ", ",")]

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from harness.analyse import frames
+from harness.analyse.findings import findings
 from harness.records.schema import SCHEMA
 from harness.records.store import FILE, read
 from harness.report import plots, sweep_plots, tables
+from harness.report.everything import write_plots
 from tests.conftest import Cli
 
 GROUP = {"layer": "one", "dims": "N=4,D=8", "dtype": "float32", "device": "cpu", "threads": 1}
@@ -143,7 +145,7 @@ def test_a_run_without_any_measurement_still_has_its_tables(tmp_path: Path) -> N
     run = read(write(tmp_path, items))
     assert set(frames.timing(run)["status"]) == {"skipped", "crashed"}
     tables.write_all(run, tmp_path / "tables")
-    plots.write_all(run, tmp_path / "plots")
+    write_plots(findings(run), tmp_path / "plots")
     assert (tmp_path / "plots" / "speedup-one.png").stat().st_size > 1000
 
 
@@ -176,7 +178,7 @@ def test_without_a_baseline_there_are_times_and_no_ratios(tmp_path: Path) -> Non
     timing = frames.timing(read(write(tmp_path, items))).set_index(["dims", "strategy"])
     assert timing.loc[(GROUP["dims"], "fast"), "verdict"] == "no baseline"
     assert timing.loc[(GROUP["dims"], "fast"), "latency"] > 0
-    plots.write_all(read(tmp_path), tmp_path / "plots")
+    write_plots(findings(read(tmp_path)), tmp_path / "plots")
 
 
 def test_a_cuda_backward_is_derived_and_says_so(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ endif
 DEVICE_ARG := $(if $(DEVICE),--device $(DEVICE))
 
 # a test process for each core, where pytest-xdist is installed; a file's tests stay together and share what is dear
-WORKERS = $(shell $(PY) -c "import xdist" 2>/dev/null && echo "-n auto --dist loadfile")
+WORKERS = $(shell $(PY) -c "import xdist" 2>/dev/null && echo "-n auto --dist loadfile --no-loadscope-reorder")
 
 .PHONY: bench test test-page lint verify aot audit docs mutate report clean setup
 

@@ -1,4 +1,7 @@
-"""Claims drafted from results: few, the strongest, and marked as written after the fact."""
+"""Claims without a file of them: those that the profile set out with, and the strongest that the results give.
+
+The first stand whether they hold or not; the others are few, and marked as written after the fact.
+"""
 
 from __future__ import annotations
 
@@ -16,21 +19,30 @@ SMALLEST_SPEED_UP = 1.1
 
 
 def draft(run: Run) -> list[Claim]:
-    """A few claims that hold on this run with room to spare, by layer: correct, converges, ratio, winner, memory, bits.
+    """A few claims by layer: correct, converges, ratio, winner, memory, bits.
 
-    A threshold is half-way between no effect and the near end of the interval: what is claimed is the effect, and not
+    What the profile declared is there if the run says anything about it; the rest holds with room to spare. A
+    threshold is half-way between no effect and the near end of the interval: what is claimed is the effect, and not
     the last digit of one machine's afternoon.
     """
     measured = Measured(run)
     claims: list[Claim] = []
     for layer, device in dict.fromkeys((g["layer"], g["device"]) for g in measured.header.get("groups", [])):
         start = Claim(f"{layer}-{device}", "correct", layer, device=device, drafted=True, operator="<=")
-        claims += _kept(measured, [_named(start, "correct"), _named(start, "converges")])
+        claims += _plain(measured, start, "correct") + _plain(measured, start, "converges")
         claims += _ratios(measured, start)
         claims += _winner(measured, start)
         claims += _memory(measured, start)
-        claims += _kept(measured, [_named(start, "bits", dtype="float32")])
+        claims += _plain(measured, start, "bits", dtype="float32")
     return claims
+
+
+def _plain(measured: Measured, start: Claim, kind: str, **fields: object) -> list[Claim]:
+    """A claim about every strategy."""
+    if kind not in measured.header.get("profile_claims", ()):
+        return _kept(measured, [_named(start, kind, **fields)])
+    claim = _named(start, kind, drafted=False, **fields)
+    return [] if evaluate(claim, measured).verdict == "not_testable" else [claim]
 
 
 def _named(start: Claim, kind: str, *more: str, **fields: object) -> Claim:

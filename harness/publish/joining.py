@@ -16,7 +16,8 @@ from harness.run.wanted import UsageError
 
 ALIKE = ("layer", "strategy", "check", "training", "control", "status")
 """Records that several shards may hold alike: each has the gate of the layers that it measures."""
-SAME = ("baselines", "passes", "launches", "looks", "devices", "allocator", "sources", "declared", "digests", "plan")
+SAME = ("baselines", "passes", "launches", "looks", "devices", "allocator", "sources", "declared", "digests", "plan",
+        "profile_claims")  # fmt: skip
 
 
 def join(folders: Sequence[Path], out: Path) -> Path:

@@ -31,7 +31,7 @@ def seal(folder: Path, declared: Path | None = None, authors: Sequence[str] = ()
 
     Args:
         folder: of the run.
-        declared: claims in TOML; without, ``claims.toml`` of the folder, or else claims drafted from the results.
+        declared: claims in TOML; without, ``claims.toml`` of the folder, or else the profile's and drafted ones.
         authors: of the results, for the citation.
 
     Raises:
@@ -44,7 +44,7 @@ def seal(folder: Path, declared: Path | None = None, authors: Sequence[str] = ()
         before = run.of("run")[0].get("declared")
         declared = declared or (folder / CLAIMS if before or (folder / CLAIMS).exists() else None)
         found = claiming.read_toml(declared) if declared else draft(run)
-        first = declared is not None and manifest.digest(declared) == before
+        first = declared is None or manifest.digest(declared) == before
         if before and not first and declared == folder / CLAIMS:
             raise BundleError(f"{CLAIMS} has changed since the run began with it: put it back, or give other --claims")
         if not found:
@@ -114,7 +114,7 @@ def refuse_unfinished(run: Run) -> None:
 
 
 def refuse_gate_failures(run: Run, claims: Sequence[Claim]) -> None:
-    """No claim about a strategy that gives wrong answers.
+    """No claim in favour of a strategy that gives wrong answers. One about all of them says so: it has failed.
 
     Raises:
         BundleError: there is one.
@@ -123,7 +123,7 @@ def refuse_gate_failures(run: Run, claims: Sequence[Claim]) -> None:
         if r["dims"] or r["stage"] not in ("gate", "import") or r["status"] in ("ok", *NOT_HERE):
             continue
         for c in claims:
-            about = c.strategy in ("", r["strategy"]) or c.against == r["strategy"]
+            about = not r["strategy"] or r["strategy"] in (c.strategy, c.against)
             if about and c.layer == r["layer"] and r["device"] in ("", c.device):
                 name = f"{r['layer']}/{r['strategy']}"
                 raise BundleError(f"claim {c.id}: {name} did not pass the gate ({r['status']}): it cannot be claimed")

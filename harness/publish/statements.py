@@ -73,7 +73,7 @@ def readme(run: Run, claims: Sequence[Claim], first: bool) -> str:
     """Text of the bundle's ``README.md``.
 
     Args:
-        first: whether the run began with these claims.
+        first: whether the run began with those of these claims that are not drafted.
     """
     header = run.of("run")[0]
     facts: dict[str, Any] = run.of("environment")[0] if run.of("environment") else {}

@@ -161,6 +161,7 @@ def write_header(
         "stack": described.stack,
         "digests": described.digests,
         "declared": declared,
+        "profile_claims": list(planned.profile.claims),
     }
     layers = [f for f in described.layers if f.layer in chosen]
     strategies = [f for f in described.strategies if f.layer in chosen]

@@ -26,6 +26,7 @@ class Profile:
         more_launches: of a second look at what the first left inconclusive; 0 for no second look.
         minutes: for the whole run, the gate among it; groups that do not fit are left out, the least telling first.
         variants: devices on which variants of strategies are measured without being asked for by name.
+        claims: kinds of claims, about every strategy of each layer, that a run of the profile sets out with.
     """
 
     passes: tuple[str, ...]
@@ -38,6 +39,7 @@ class Profile:
     more_launches: int = 0
     minutes: float | None = None
     variants: tuple[str, ...] = ()
+    claims: tuple[str, ...] = ("correct", "converges", "bits")
 
     @property
     def looks(self) -> int:

@@ -228,9 +228,19 @@ def test_what_is_not_finished_blind_or_refused_by_the_gate_cannot_be_sealed(tmp_
     run(tmp_path / "wrong", extra=[bad])
     toml = tmp_path / "claims.toml"
     toml.write_text(claiming.to_toml([RATIO]))
-    with pytest.raises(BundleError, match="did not pass the gate"):
+    with pytest.raises(BundleError, match="claim fast-twice: wave/fast did not pass the gate"):
         sealing.seal(tmp_path / "wrong", toml)
     assert not (tmp_path / "wrong" / "manifest.json").exists()
+
+
+def test_that_a_strategy_is_wrong_is_sealed_as_a_failed_claim_about_all(tmp_path: Path) -> None:
+    bad = CaseStatus("wave", "same", "wrong", "gradient", "gate", device="cpu")
+    run(tmp_path / "run", extra=[bad], profile_claims=["correct", "bits"])
+    _, claims = sealing.seal(tmp_path / "run")
+    declared = {c.kind: c.verdict for c in claims if not c.drafted}
+    assert declared == {"correct": "failed", "bits": "held"}
+    assert "failed" not in {f.verdict for f in check(tmp_path / "run", False)}
+    assert "| before the run |" in (tmp_path / "run" / "README.md").read_text()
 
 
 def test_a_file_that_the_report_does_not_write_is_not_sealed_as_a_table(copy: Path) -> None:

@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from harness.publish import claims as claiming
@@ -149,7 +150,7 @@ def test_wrong_answers_other_bits_and_other_training_fail(tmp_path: Path) -> Non
     extra = [
         Check("wave", "fast", "values", "float32", "cpu", "N=4,D=8", "gradient of x", "wrong", 1.0, 1e-6),
         dataclasses.replace(gate_of("fast")[1], verdict="different"),
-        dataclasses.replace(samples("fast", 9, about(5e-5), __import__("numpy").random.default_rng(0)), digest="other"),
+        dataclasses.replace(samples("fast", 9, about(5e-5), np.random.default_rng(0)), digest="other"),
     ]
     found = Measured(run(tmp_path, extra=extra))
     assert evaluate(CORRECT, found).verdict == "failed"
@@ -169,6 +170,19 @@ def test_memory_against_nothing_is_not_testable(tmp_path: Path) -> None:
     extra = [Memory(GROUP, "autograd", 0, 1, 1, 1, 0)]
     found = evaluate(MEMORY, Measured(run(tmp_path, extra=extra)))
     assert (found.verdict, found.why[:8]) == ("not_testable", "autograd")
+
+
+def test_what_the_profile_declared_stands_whether_it_holds_or_not(tmp_path: Path) -> None:
+    other = dataclasses.replace(samples("fast", 9, about(5e-5), np.random.default_rng(0)), digest="other")
+    head = {"profile_claims": ["correct", "converges", "bits"]}
+    claims = draft(run(tmp_path, extra=[other], **head))
+    declared = {c.kind for c in claims if not c.drafted}
+    assert declared == {"correct", "converges", "bits"}
+    (bits,) = [c for c in claims if c.kind == "bits"]
+    assert evaluate(bits, Measured(run(tmp_path / "again", extra=[other], **head))).verdict == "failed"
+    plain = draft(run(tmp_path / "plain", extra=[other]))
+    assert "bits" not in {c.kind for c in plain}
+    assert all(c.drafted for c in plain)
 
 
 def test_drafts_are_few_hold_with_room_and_say_what_they_are(tmp_path: Path) -> None:

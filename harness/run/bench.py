@@ -231,6 +231,7 @@ class _Run:
             self.reporter.say(
                 f"second look: {plan.profile.more_launches} more launches of {len(only)} inconclusive passes of groups"
             )
+            self.reporter.adjust(plan.profile.more_launches * len(only))
         for launch in range(plan.launches + 1, plan.launches + plan.profile.more_launches + 1):
             self.conductor.run(plan.launch_jobs(launch, plan.groups, self._failures(), only))
 
@@ -257,7 +258,7 @@ class _Run:
             self.reporter.say(f"{reason}: {'; '.join(map(str, out))}", style="yellow")
             jobs = plan.launch_jobs(launch, out, frozenset()) * (plan.launches - launch + 1)
             jobs += plan.memory_jobs(frozenset(), out) if launch == 1 else []
-            self.reporter.leave_out(sum(len(job.cells) for job in jobs))
+            self.reporter.adjust(-sum(len(job.cells) for job in jobs))
         return kept
 
     def heard(self, record: Record) -> None:

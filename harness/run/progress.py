@@ -42,9 +42,9 @@ class Reporter:
         self._started = time.monotonic()
         self._bar.update(self._task, total=total, completed=0)
 
-    def leave_out(self, cells: int) -> None:
-        """Cells that will not be done after all."""
-        self._total -= cells
+    def adjust(self, cells: int) -> None:
+        """So many cells more than were planned; fewer if negative."""
+        self._total += cells
         self._bar.update(self._task, total=self._total)
 
     def done(self, cells: int = 1) -> None:
@@ -66,7 +66,7 @@ class Reporter:
 
     def _left(self) -> str:
         spent = time.monotonic() - self._started
-        share = self._done / self._total if self._total else 0.0
+        share = min(1.0, self._done / self._total) if self._total else 0.0
         left = max(0.0, self._estimate - spent)
         if share > 0.05:
             left = (1 - share) * left + share * spent * (1 - share) / share

@@ -62,26 +62,9 @@ def work(job: Job, out: IO[str], note: Path) -> None:
     """Do the cells in order; the timing cells of a group together."""
     import torch
 
-    from harness.run.candidates import try_candidates
-    from harness.run.compiling import compile_kernels
-    from harness.run.controls import check_controls
-    from harness.run.describe import describe
-    from harness.run.gate import gate
-    from harness.run.measuring import first_call, measure_memory, measure_roofs, time_group
+    from harness.run.measuring import time_group
     from harness.run.process import Process
-    from harness.run.proofs import prove
 
-    one_by_one: dict[str, Work] = {
-        "describe": describe,
-        "gate": gate,
-        "controls": check_controls,
-        "roofs": measure_roofs,
-        "proofs": prove,
-        "compile": compile_kernels,
-        "tune": try_candidates,
-        "memory": measure_memory,
-        "first_call": first_call,
-    }
     torch.set_num_threads(job.threads)
     process = Process(job, out, note)
     waiting = list(job.cells)
@@ -93,8 +76,33 @@ def work(job: Job, out: IO[str], note: Path) -> None:
             time_group(process, same)
             continue
         started = time.perf_counter()
-        records = list(one_by_one[cell.kind](process, cell))
+        records = list(_work_of(cell.kind)(process, cell))
         process.close(cell, records, time.perf_counter() - started)
+
+
+def _work_of(kind: str) -> Work:
+    """What does the cells of a kind, one by one; what measures does without the gate, whose import takes a while."""
+    from harness.run.measuring import first_call, measure_memory, measure_roofs
+
+    measures: dict[str, Work] = {"roofs": measure_roofs, "memory": measure_memory, "first_call": first_call}
+    if kind in measures:
+        return measures[kind]
+    from harness.run.candidates import try_candidates
+    from harness.run.compiling import compile_kernels
+    from harness.run.controls import check_controls
+    from harness.run.describe import describe
+    from harness.run.gate import gate
+    from harness.run.proofs import prove
+
+    others: dict[str, Work] = {
+        "describe": describe,
+        "gate": gate,
+        "controls": check_controls,
+        "proofs": prove,
+        "compile": compile_kernels,
+        "tune": try_candidates,
+    }
+    return others[kind]
 
 
 if __name__ == "__main__":

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -36,16 +39,20 @@ def write_plots(found: Findings, folder: Path, pdf: bool = False) -> list[tuple[
         Of each, the paths and the element of the page.
 
     Raises:
-        BrokenProcessPool: a process that draws was killed, for example for memory.
+        OSError: the folder cannot be written, or a process that draws was killed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     wanted = list(plots.plots_of(found))
     cores, n = len(os.sched_getaffinity(0)), len(wanted)
-    with ProcessPoolExecutor(cores, get_context("fork"), _inherit, (wanted,)) as pool:
-        return [one for one in pool.map(_saved, range(n), [folder] * n, [pdf] * n) if one is not None]
+    try:
+        with ProcessPoolExecutor(cores, get_context("fork"), _inherit, (wanted,)) as pool:
+            return [one for one in pool.map(_saved, range(n), [folder] * n, [pdf] * n) if one is not None]
+    except BrokenProcessPool:
+        raise OSError(errno.ENOMEM, "a process that drew plots was killed, perhaps for memory") from None
 
 
 def _inherit(wanted: Sequence[plots.Plot]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches them all; the parent answers it
     _plots[:] = wanted
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,13 @@ def test_a_run_without_any_measurement_still_has_its_tables(tmp_path: Path) -> N
     tables.write_all(run, tmp_path / "tables")
     write_plots(findings(run), tmp_path / "plots")
     assert (tmp_path / "plots" / "speedup-one.png").stat().st_size > 1000
+
+
+def test_a_killed_process_that_draws_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = read(write(tmp_path, records()))
+    monkeypatch.setattr(plots, "curves", lambda *_: os.abort())
+    with pytest.raises(OSError, match="a process that drew plots was killed"):
+        write_plots(findings(run), tmp_path / "plots")
 
 
 def test_a_line_joins_sizes_with_the_same_options_only(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from matplotlib.ticker import NullLocator
 from harness.analyse import frames
 from harness.analyse.launches import GROUP
 from harness.analyse.pairs import FIRST_CALL_DOUBT
+from harness.analyse.winners import NO_TIME, NOT_PLANNED
 from harness.records.schema import pass_words
 from harness.report.drawing import (
     GREY,
@@ -35,8 +36,10 @@ SERIES = ["device", "threads", "dtype", "pass"]
 def decisions(winners: pd.DataFrame, styles: Styles, title: str) -> Figure:
     """The pick by size (columns) and device × threads × dtype × pass (rows); what is not settled is hatched.
 
-    Names are written out, so that nothing rests on the colours alone.
+    Names are written out, so that nothing rests on the colours alone. Rows and columns for which there was no time are
+    counted in the title, unless there is no other.
     """
+    winners, rest = _with_time(winners)
     sizes = list(dict.fromkeys(winners["dims"]))
     lines = list(winners.groupby(SERIES, sort=False))
     names = max(1 + dims.count(",") for dims in sizes)
@@ -53,12 +56,25 @@ def decisions(winners: pd.DataFrame, styles: Styles, title: str) -> Figure:
     axes.grid(False)
     for side in axes.spines.values():
         side.set_visible(False)
+    measured = count(winners.assign(status="ok").query("launches > 0"))
     head(
         figure,
         f"What to use, {title}\nthe next one's time over the pick's, 95 % interval over all pairs;\n"
-        f"hatched with ?: not settled; empty: not measured; {count(winners.assign(status='ok').query('launches > 0'))}",
+        f"hatched with ?: not settled; empty: not measured; {measured}{rest}",
     )
     return figure
+
+
+def _with_time(winners: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The rows and columns of the map that hold more than what there was no time for, and what to say of the others."""
+    seen = winners[~winners["reason"].isin((NO_TIME, NOT_PLANNED))]
+    if seen.empty:
+        return winners, ""
+    lines = pd.MultiIndex.from_frame(winners[SERIES]).isin(pd.MultiIndex.from_frame(seen[SERIES]))
+    kept = winners[lines & winners["dims"].isin(seen["dims"])]
+    left = int((winners["reason"] == NO_TIME).sum() - (kept["reason"] == NO_TIME).sum())
+    was = "was" if left == 1 else "were"
+    return kept, f"\n{left} more {was} left out for time; the table names them" if left else ""
 
 
 def _line_name(row: SimpleNamespace) -> str:

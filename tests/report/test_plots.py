@@ -87,6 +87,20 @@ def test_groups_of_which_nothing_was_measured_are_counted_and_not_drawn(tmp_path
     assert "1 more was not measured" in "".join(text.get_text() for text in figure.texts)
 
 
+def test_the_map_counts_rows_and_columns_that_there_was_no_time_for(tmp_path: Path) -> None:
+    items = [i for i in records(TIMES, passes=("step",)) if i["kind"] != "samples" or i["dims"] != SIZES[1]]
+    late = {"kind": "status", "status": "skipped", "reason": "left out to stay within 20 min", "stage": "budget", "pass": "",
+            **items[0]["groups"][1]}  # fmt: skip
+    names = [item["strategy"] for item in items if item["kind"] == "strategy"]
+    found = findings(read(write(tmp_path, [*items, *({**late, "strategy": name} for name in names)])))
+    with mpl.rc_context(RC):
+        (figure,) = (plot.draw() for plot in plots.plots_of(found) if plot.name == "decision-one")
+    assert figure is not None
+    (axes,) = figure.axes
+    assert [label.get_text().replace("\n", ",") for label in axes.get_xticklabels()] == [SIZES[0]]
+    assert "1 more was left out for time" in "".join(text.get_text() for text in figure.texts)
+
+
 def test_every_file_of_a_figure_has_the_same_layout_and_the_same_bytes_again(tmp_path: Path) -> None:
     def figure() -> Figure:
         made = Figure(figsize=(3, 2))

@@ -164,7 +164,7 @@ def sample(
 
 
 def take(one: Series, clock: Clock, position: int) -> Sample:
-    """One sample of an arm: two untimed calls, then the timed ones."""
+    """One sample of an arm: its untimed calls, then the timed ones."""
     used, wall = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
     clock.seconds(one.arm.call, one.untimed)
     seconds = clock.seconds(one.arm.call, one.calls)

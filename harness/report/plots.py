@@ -172,10 +172,14 @@ def _speed_up_panel(axes: Axes, rows: pd.DataFrame, names: list[str], styles: St
 
 
 def latencies(timing: pd.DataFrame, styles: Styles, title: str) -> Figure:
-    """Time against size on log-log axes, a panel for each series (see ``drawing.series``) and pass."""
+    """Time against size on log-log axes, a panel for each series (see ``drawing.series``) and pass.
+
+    Series and passes of which nothing was measured are not drawn, unless there is no other.
+    """
     timing, rest = telling(timing, SERIES)
-    lines = series(timing)
-    passes = list(dict.fromkeys(timing.sort_values("order")["pass"]))
+    measured = timing["status"] == "ok"
+    lines = [rows for rows in series(timing) if measured[rows.index].any()] or series(timing)
+    passes = list(dict.fromkeys((timing[measured] if measured.any() else timing).sort_values("order")["pass"]))
     figure = Figure(figsize=(1.4 + 2.6 * len(passes), 0.9 + 2.1 * len(lines)))
     panels = figure.subplots(len(lines), len(passes), squeeze=False)
     for line, rows in zip(panels, lines, strict=True):

@@ -31,15 +31,10 @@ MOST_NOISES = 48
 """The noise plot shows no more groups × passes than these, the noisiest."""
 
 
-def _swept(frame: pd.DataFrame) -> list[pd.DataFrame]:
-    """The series that have more than one size."""
-    return [rows for rows in series(frame) if rows["dims"].nunique() > 1]
-
-
 def ratios(timing: pd.DataFrame, styles: Styles, title: str) -> Figure | None:
     """Speed-up against size: a ribbon is the interval, grey the tie band, 1.0 the baseline. None without two sizes."""
     timing, rest = telling(timing, SERIES)
-    swept = _swept(timing)
+    swept = [rows for rows in series(timing) if rows.loc[rows["status"] == "ok", "dims"].nunique() > 1]
     passes = list(dict.fromkeys(timing.sort_values("order")["pass"]))
     if not swept or not (timing["verdict"] == "baseline").any():
         return None
@@ -83,7 +78,7 @@ def _ratio_panel(axes: Axes, rows: pd.DataFrame, styles: Styles) -> None:
 def bytes_by_size(memory: pd.DataFrame, styles: Styles, title: str) -> Figure | None:
     """Bytes above parameters and inputs against size, a panel for each pass that differs. None without two sizes."""
     memory, rest = telling(memory[memory["reason"] == ""], SERIES)
-    swept = _swept(memory)
+    swept = [rows for rows in series(memory) if rows["dims"].nunique() > 1]
     if not swept:
         return None
     passes = ("forward", "forward_backward", "step")

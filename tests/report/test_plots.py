@@ -87,6 +87,21 @@ def test_groups_of_which_nothing_was_measured_are_counted_and_not_drawn(tmp_path
     assert "1 more was not measured" in "".join(text.get_text() for text in figure.texts)
 
 
+def test_against_size_stand_measured_series_only(tmp_path: Path) -> None:
+    items = records(TIMES, passes=("step",))
+    items[0]["groups"] += [{**group, "threads": 2} for group in items[0]["groups"]]
+
+    def drawn(folder: Path, *sizes: str) -> dict[str, int]:
+        kept = [i for i in items if i["kind"] != "samples" or i["dims"] in sizes]
+        planned = plots.plots_of(findings(read(write(folder, kept))))
+        with mpl.rc_context(RC):
+            found = {p.name: p.draw() for p in planned if p.name in ("ratio-one", "latency-one")}
+        return {name: len(figure.axes) for name, figure in found.items() if figure}
+
+    assert drawn(tmp_path / "both", *SIZES[:2]) == {"ratio-one": 1, "latency-one": 1}
+    assert drawn(tmp_path / "one", SIZES[0]) == {"latency-one": 1}
+
+
 def test_the_map_counts_rows_and_columns_that_there_was_no_time_for(tmp_path: Path) -> None:
     items = [i for i in records(TIMES, passes=("step",)) if i["kind"] != "samples" or i["dims"] != SIZES[1]]
     late = {"kind": "status", "status": "skipped", "reason": "left out to stay within 20 min", "stage": "budget", "pass": "",

@@ -20,6 +20,7 @@ from harness.verify import arranging, checks, derivatives, placing, probes, stat
 from harness.verify.judging import Question, Subject, as_given, check_untouched, compare, look
 from harness.verify.oracle import DRAWS
 from harness.verify.search import search
+from harness.verify.training import FEWEST_STARTS
 
 Level = Literal["quick", "standard", "full"]
 LEVELS: tuple[Level, ...] = ("quick", "standard", "full")
@@ -73,7 +74,7 @@ def stages(subject: Subject, seed: int, level: Level = "standard", sizes: Sequen
         yield from _slow(subject, seed)
     if level == "full" and "compiler" not in subject.claims.needs:
         yield Stage("search", "searching for a failing example", partial(search, subject, seed))
-    starts = 1 if subject.interpreted else DRAWS
+    starts = DRAWS if not subject.interpreted else FEWEST_STARTS if level != "quick" else 1
     working = subject.claims.working_dtype
     narrow = [d for d in subject.claims.dtypes if d not in ("float64", working)]
     more = narrow if level == "full" or (level == "standard" and not subject.interpreted) else []

@@ -40,6 +40,7 @@ def test_a_strategy_passes(verified: dict[str, Any], layer: str, strategy: str) 
     assert {c["tensor"] for c in mine if c["check"] == "values"} == {"output", *(f"gradient of {n}" for n in operands)}
     trained = [t for t in verified["training"] if (t["layer"], t["strategy"]) == (layer, strategy)]
     assert {t["result"] for t in trained} == {"ok"}
+    assert {t["verdict"] for t in trained if t["dtype"] == "float32"} == {"equivalent"}
 
 
 @pytest.mark.timeout(2400)

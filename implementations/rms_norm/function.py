@@ -38,7 +38,10 @@ class RMSNorm(torch.autograd.Function):
         wide = torch.promote_types(x.dtype, torch.float32)
         norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=wide)
         scale = (norm.square() / x.shape[-1] + EPS).rsqrt()  # [N, 1]
-        return (scale * weight).mul_(x).to(x.dtype), scale
+        y = scale * weight
+        # the compiler fuses them; and by torch 2.11's, an output written in place or an alias gets no gradient
+        y = y * x if torch.compiler.is_compiling() else y.mul_(x)
+        return y if y.dtype == x.dtype else y.to(x.dtype), scale
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:

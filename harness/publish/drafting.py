@@ -100,8 +100,9 @@ def _winner(measured: Measured, start: Claim) -> list[Claim]:
         claim = _named(start, "winner", name, passed, strategy=name, dtype=dtype, threads=threads, passed=passed,
                        dims=dims, operator=">=", threshold=1.0)  # fmt: skip
         finding = evaluate(claim, measured)
-        if finding.verdict == "held" and finding.low is not None and (best is None or finding.low > best[0]):
-            best = (finding.low, claim)
+        low = finding.low or 0.0
+        if finding.verdict == "held" and low >= SMALLEST_SPEED_UP and (best is None or low > best[0]):
+            best = (low, claim)
     return [best[1]] if best else []
 
 

@@ -58,6 +58,7 @@ def test_the_sentence_covers_just_the_cells_of_a_pick(rule: Any, sentence: str) 
 def test_the_sentence_counts_what_is_not_settled() -> None:
     cells = {key: "a" if key[0] == "step" else "b" for key in GRID}
     assert use_when(_cells(cells, 6)) == "Use a in all 6 cases that are settled. Not settled in 6 of 12 cases."
+    assert use_when(_cells(cells, 11)).startswith("Use a for step bfloat16 at N=4, the one case that is settled. ")
     assert use_when(_cells(cells, 12)).startswith("Nothing is settled; ")
 
 

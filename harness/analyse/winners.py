@@ -84,9 +84,12 @@ def use_when(rows: pd.DataFrame) -> str:
         return f"Nothing is settled; {likely} is most often the likely best.{doubt}"
     picks = [name for name, _ in Counter(sure["pick"]).most_common()]
     if not picks[1:]:
-        one = f"{_where(measured, measured['confidence'] != 'unsettled')}, the one case that is settled"
-        settled = one if len(sure) == 1 else f"in all {len(sure)} cases that are settled"
-        return f"Use {picks[0]} {settled if left else 'always'}.{doubt}"
+        if not left:
+            return f"Use {picks[0]} always."
+        if len(sure) == 1:
+            where = _where(measured, measured["confidence"] != "unsettled")
+            return f"Use {picks[0]} {where}, the one case that is settled.{doubt}"
+        return f"Use {picks[0]} in all {len(sure)} cases that are settled.{doubt}"
     rest = [f"{name} {_where(sure, sure['pick'] == name)}" for name in picks[1:]]
     return f"Use {picks[0]}, but {'; '.join(rest)}.{doubt}"
 

@@ -28,8 +28,7 @@ def quicken() -> None:
     It puts its own functions in the place of ``triton.language``'s at every launch and at every call of a device
     function, and takes them back after the launch: here they stay. It works out whether each sum and product of
     integers overflows, to throw that away where kernels are not debugged. And for each tensor it makes the same few
-    types and shapes anew. And Triton 3.6 makes an integer of an array of one in a way that NumPy 2.4 no longer allows.
-    Without Triton nothing is done.
+    types and shapes anew. Without Triton nothing is done.
     """
     if importlib.util.find_spec("triton") is None:
         return
@@ -42,6 +41,7 @@ def quicken() -> None:
         if seen not in patched:
             patch(function)
             patched.add(seen)
+            # Triton 3.6 takes int() of an array of one, which NumPy 2.4 refuses
             language.tensor.__index__ = lambda self: self.handle.data.item()
         return interpreter._LangPatchScope()  # of nothing: nothing to take back
 

@@ -74,7 +74,8 @@ def stages(subject: Subject, seed: int, level: Level = "standard", sizes: Sequen
         yield from _slow(subject, seed)
     if level == "full" and "compiler" not in subject.claims.needs:
         yield Stage("search", "searching for a failing example", partial(search, subject, seed))
-    starts = DRAWS if not subject.interpreted else FEWEST_STARTS if level != "quick" else 1
+    few = 1 if level == "quick" else FEWEST_STARTS
+    starts = few if subject.interpreted else DRAWS
     working = subject.claims.working_dtype
     narrow = [d for d in subject.claims.dtypes if d not in ("float64", working)]
     more = narrow if level == "full" or (level == "standard" and not subject.interpreted) else []

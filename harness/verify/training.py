@@ -39,7 +39,7 @@ from harness.verify.soundness import UnsoundLayerError
 
 CONFIDENCE = 0.90
 FEWEST_STARTS = 3
-"""An interval from fewer says next to nothing. Triton's interpreter, where each takes seconds, gets no more."""
+"""An interval from fewer says next to nothing. Triton's interpreter, where each takes seconds, begins with these."""
 MARGIN_IN_SPREADS, MARGIN_IN_ROUNDING = 0.01, 2.0
 
 

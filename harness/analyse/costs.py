@@ -49,10 +49,11 @@ def held(memory: pd.DataFrame, key: tuple[object, ...]) -> dict[str, float]:
         & (memory["reason"] == "")
     ]
     found: dict[str, float] = {}
-    for row in own.sort_values("threads", key=lambda n: n != threads, kind="stable").to_dict("records"):
-        bytes_ = max((float(row[column]) for column in columns), default=math.nan)
+    nearest = own.iloc[(own["threads"] != threads).argsort(kind="stable")]
+    for name, *each in nearest[["strategy", *columns]].itertuples(index=False):
+        bytes_ = max(map(float, each), default=math.nan)
         if not math.isnan(bytes_):
-            found.setdefault(str(row["strategy"]), bytes_)
+            found.setdefault(str(name), bytes_)
     return found
 
 

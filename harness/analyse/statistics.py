@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Literal
 
 from scipy.special import stdtrit
@@ -55,7 +55,8 @@ def interval(log_ratios: Sequence[float], comparisons: int, looks: int = 1) -> I
     if n < FEWEST_LAUNCHES:
         return Interval(theta, math.nan, math.nan, n)
     quantile = float(stdtrit(n - 1, 1 - 0.025 / max(1, comparisons) / looks))
-    half = quantile * stdev(log_ratios) / math.sqrt(n)
+    spread = math.sqrt(math.fsum((d - theta) ** 2 for d in log_ratios) / (n - 1))
+    half = quantile * spread / math.sqrt(n)
     return Interval(theta, theta - half, theta + half, n)
 
 

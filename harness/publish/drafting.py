@@ -11,6 +11,7 @@ import math
 from harness.analyse.launches import planned
 from harness.publish.claims import QUANTITIES, Claim
 from harness.publish.evaluating import Measured, evaluate
+from harness.publish.verdicts import repeatable
 from harness.records.store import Run
 
 MOST_RATIOS = 2
@@ -65,7 +66,7 @@ def _places(measured: Measured, start: Claim) -> list[tuple[str, int, str]]:
 
 
 def _ratios(measured: Measured, start: Claim) -> list[Claim]:
-    """The largest speed-ups over the baseline that hold at all sizes, each of another strategy."""
+    """The largest speed-ups over the baseline that hold at all sizes and can be confirmed, each of another strategy."""
     baseline = measured.header["baselines"][start.layer]
     found: list[tuple[float, Claim]] = []
     for dtype, threads, passed in _places(measured, start):
@@ -74,11 +75,12 @@ def _ratios(measured: Measured, start: Claim) -> list[Claim]:
                            passed=passed, operator=">=", threshold=1e-9)  # fmt: skip
             low = evaluate(trial, measured).low if name != baseline else None
             if low is not None and low >= SMALLEST_SPEED_UP:
-                found.append((low, dataclasses.replace(trial, threshold=_floor((1 + low) / 2))))
+                claim = dataclasses.replace(trial, threshold=_floor((1 + low) / 2))
+                found += [(low, claim)] if repeatable(claim, measured) else []
     best: dict[str, Claim] = {}
     for _, claim in sorted(found, key=lambda pair: -pair[0]):
         best.setdefault(claim.strategy, claim)
-    return _kept(measured, list(best.values())[:MOST_RATIOS])
+    return list(best.values())[:MOST_RATIOS]
 
 
 def _strategies(measured: Measured, start: Claim) -> list[str]:

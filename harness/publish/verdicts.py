@@ -45,6 +45,12 @@ def judge(claim: Claim, published: Measured, here: Measured, tier: Tier) -> Verd
     return Verdict(claim, finding, "held", f"all of the interval is {limit} the threshold" if limit else "")
 
 
+def repeatable(ratio: Claim, measured: Measured) -> bool:
+    """Whether a repeat on the same machine would confirm a ratio, if it found the same figures, as noisy as these."""
+    finding = evaluate(ratio, measured)
+    return finding.verdict == "held" and _as_published(ratio, finding, measured, measured).verdict == "held"
+
+
 def _as_published(claim: Claim, finding: Finding, published: Measured, here: Measured) -> Verdict:
     """At tier 2 and stricter: the change from the published ratio lies within ±δ, in every case."""
     before = {(c.group, c.passed): c for c in evaluate(claim, published).cases}

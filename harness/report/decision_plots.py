@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import NullLocator
 
 from harness.analyse import frames
 from harness.analyse.launches import GROUP
@@ -142,8 +141,8 @@ def break_evens(timing: pd.DataFrame, first: pd.DataFrame, styles: Styles, title
         axes.set_title(f"{group_title(row)}\n{pass_words(row.passed)}", loc="left", fontsize=7)
         axes.set_xlabel("calls")
         axes.set_xscale("log")
-        axes.xaxis.set_minor_locator(NullLocator())
         axes.set_yscale("log")
+        plain_ticks(axes.xaxis)
         plain_ticks(axes.yaxis)
     for axes in panels.flat[len(groups) :]:
         axes.set_visible(False)

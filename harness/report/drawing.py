@@ -10,13 +10,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure as _Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogFormatterMathtext, LogLocator, MaxNLocator, NullLocator
 from PIL import Image
 
 from harness.analyse.launches import GROUP
@@ -28,6 +27,7 @@ MARKERS, DASHES = ("P", "p", "h", "*"), ("-", "--", "-.", ":")
 GREY = "#777777"
 RC = {
     "svg.hashsalt": "layerbench",
+    "svg.fonttype": "none",
     "font.family": "DejaVu Sans",
     "font.size": 8,
     "axes.titlesize": 8,
@@ -44,8 +44,8 @@ RC = {
 Styles = dict[str, dict[str, Any]]
 SERIES = ["device", "dtype", "threads"]
 
-MOST_GROUPS = 6
-"""A figure has no more rows of panels than these; where a layer has more groups, the tables have them all."""
+MOST_GROUPS = 4
+"""A figure has no more rows of panels than fit on a page; where a layer has more groups, the tables have them all."""
 
 PNG_COLOURS = 256
 """A palette makes a PNG a third as large, and few plots have more colours."""
@@ -90,7 +90,10 @@ def machine(run: Run) -> str:
 
 
 def save(figure: Figure, stem: Path, pdf: bool = False) -> list[Path]:
-    """Lay a figure out and write it as SVG (fixed salt, no date) and PNG, on request as PDF too; returns the paths."""
+    """Lay a figure out and write it as SVG (letters as text) and PNG, on request as PDF too; returns the paths.
+
+    A figure is laid out and drawn as few times as can be: that is most of what a report takes.
+    """
     ConstrainedLayoutEngine().execute(figure)  # once, not again for each file
     svg, png = stem.with_suffix(".svg"), stem.with_suffix(".png")
     svg.write_text(_svg(figure), encoding="utf-8")
@@ -104,22 +107,20 @@ def save(figure: Figure, stem: Path, pdf: bool = False) -> list[Path]:
     return [svg, png, path]
 
 
-def inline(figure: Figure, prefix: str) -> str:
-    """A figure that was saved, as an SVG element for a page: letters as text, and ids that no other figure has."""
-    with mpl.rc_context({"svg.fonttype": "none"}):
-        text = _svg(figure)
-    text = re.sub(r'(?<=\bid=")|(?<=url\(#)|(?<=xlink:href="#)', prefix, text[text.index("<svg") :])
-    return re.sub(r"(\d+\.\d\d)\d+", r"\1", text)  # hundredths of a point are enough
+def inline(svg: str, prefix: str) -> str:
+    """What ``save`` wrote as SVG, as an element for a page, with ids that no other figure has."""
+    return re.sub(r'(?<=\bid=")|(?<=url\(#)|(?<=xlink:href="#)', prefix, svg[svg.index("<svg") :])
 
 
 def _svg(figure: Figure) -> str:
-    """A figure as SVG, without a date and without what nothing in it refers to."""
+    """A figure as SVG, without a date and without what nothing in it refers to, to a hundredth of a point."""
     stream = io.StringIO()
     figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
     text = re.sub(r"<metadata>.*?</metadata>", "", stream.getvalue(), flags=re.DOTALL)
     used = set(re.findall(r'(?:url\(#|xlink:href="#)([^)"]+)', text))
     text = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", text)
     text = re.sub(r"<g>\s*</g>|<!--.*?-->| transform=\"rotate\(-0 [^)]*\)\"", "", text)
+    text = re.sub(r"(\d+\.\d\d)\d+", r"\1", text)
     return re.sub(r"\s*\n\s*", "\n", text)
 
 
@@ -168,7 +169,7 @@ def count(timing: pd.DataFrame) -> str:
 
 
 def plain_ticks(axis: Axis) -> None:
-    """Ticks of a logarithmic axis as plain numbers, the denser the less it spans.
+    """Ticks of a logarithmic axis as plain numbers, very large and small ones as powers, the denser the less it spans.
 
     It has no minor ticks: they say nothing that these do not, and took most of the time of a figure of many panels.
     """
@@ -176,7 +177,9 @@ def plain_ticks(axis: Axis) -> None:
     narrow = high / low < 1.8
     steps = (1, 1.5, 2, 3, 5, 7) if high / low < 8 else (1, 2, 5) if high / low < 300 else (1,)
     axis.set_major_locator(MaxNLocator(5, steps=(1, 2, 5, 10)) if narrow else LogLocator(10, steps))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    powers = LogFormatterMathtext(labelOnlyBase=False)
+    powers.set_axis(axis)
+    axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}" if 1e-4 <= abs(x) < 1e5 or x == 0 else powers(x)))
     axis.set_minor_locator(NullLocator())
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -25,11 +26,13 @@ _plots: list[plots.Plot] = []
 def write_all(run: Run, folder: Path, pdf: bool = False) -> list[Path]:
     """Write ``tables/``, ``plots/``, ``pytest-benchmark.json`` and ``report.html`` into a folder; returns the paths."""
     found = findings(run)
-    written = tables.write_all(run, folder / "tables", found)
-    drawn = write_plots(found, folder / "plots", pdf)
+    with _drawing(found, folder / "plots", pdf) as drawing:
+        written = tables.write_all(run, folder / "tables", found)
+        interchanged = interchange.write(found.have, folder)
+        drawn = list(drawing)
     written += [path for paths, _ in drawn for path in paths]
     figures = [figure for _, figure in drawn]
-    return [*written, interchange.write(found.have, folder), page.write(found, figures, folder)]
+    return [*written, interchanged, page.write(found, figures, folder)]
 
 
 def write_plots(found: Findings, folder: Path, pdf: bool = False) -> list[tuple[list[Path], page.Figure]]:
@@ -41,12 +44,24 @@ def write_plots(found: Findings, folder: Path, pdf: bool = False) -> list[tuple[
     Raises:
         OSError: the folder cannot be written, or a process that draws was killed.
     """
+    with _drawing(found, folder, pdf) as drawing:
+        return list(drawing)
+
+
+@contextmanager
+def _drawing(found: Findings, folder: Path, pdf: bool) -> Iterator[Iterator[tuple[list[Path], page.Figure]]]:
+    """Draws the plots in processes beside this one, which meanwhile may do something else."""
     folder.mkdir(parents=True, exist_ok=True)
     wanted = list(plots.plots_of(found))
     cores, n = len(os.sched_getaffinity(0)), len(wanted)
     try:
         with ProcessPoolExecutor(cores, get_context("fork"), _inherit, (wanted,)) as pool:
-            return [one for one in pool.map(_saved, range(n), [folder] * n, [pdf] * n) if one is not None]
+            drawn = pool.map(_saved, range(n), [folder] * n, [pdf] * n)
+            try:
+                yield (one for one in drawn if one is not None)
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
     except BrokenProcessPool:
         raise OSError(errno.ENOMEM, "a process that drew plots was killed, perhaps for memory") from None
 
@@ -64,5 +79,5 @@ def _saved(number: int, folder: Path, pdf: bool) -> tuple[list[Path], page.Figur
         if figure is None:
             return None
         paths = save(figure, folder / plot.name, pdf)
-        svg = inline(figure, f"f{number}-")
+    svg = inline(paths[0].read_text(encoding="utf-8"), f"f{number}-")
     return paths, page.Figure(plot.name, plot.layer, plot.caption, figure.get_figwidth(), svg)

@@ -192,6 +192,7 @@ def latencies(timing: pd.DataFrame, styles: Styles, title: str) -> Figure:
             low, high = axes.get_ylim()
             axes.set_ylim(min(low, high / 3), max(high, low * 3))
             plain_ticks(axes.yaxis)
+            plain_ticks(axes.xaxis)
             axes.set_title(pass_words(passed), loc="left")
             axes.set_xlabel(f"size ({size_name(rows)})")
         name = series_title(next(frames.rows_of(rows)))
@@ -288,6 +289,7 @@ def curves(training: pd.DataFrame, styles: Styles, title: str) -> Figure:
     plain_ticks(upper.yaxis)
     upper.set_ylabel("loss")
     lower.set_yscale("log")
+    plain_ticks(lower.yaxis)
     lower.set_ylabel("|loss ÷ oracle − 1|")
     lower.set_xlabel("step")
     upper.legend(loc="center right", ncols=2)  # the naive forecast is named at the top, or below the middle

@@ -47,6 +47,7 @@ def ratios(timing: pd.DataFrame, styles: Styles, title: str) -> Figure | None:
             axes.set_title(pass_words(passed), loc="left")
             axes.set_xlabel(f"size ({size_name(rows)})")
         plain_ticks(line[0].yaxis)
+        plain_ticks(line[0].xaxis)
         name = series_title(next(frames.rows_of(rows)))
         line[0].set_title(f"{name}\n{pass_words(passes[0])}", loc="left")
         line[0].set_ylabel("speed-up (×)")
@@ -97,6 +98,7 @@ def bytes_by_size(memory: pd.DataFrame, styles: Styles, title: str) -> Figure | 
             axes.set_xscale("log")
             if held.min() > 0:
                 axes.set_yscale("log")
+                plain_ticks(axes.yaxis)
             else:
                 axes.set_yscale("symlog", linthresh=1)
                 axes.set_ylim(bottom=0)
@@ -104,6 +106,7 @@ def bytes_by_size(memory: pd.DataFrame, styles: Styles, title: str) -> Figure | 
             axes.set_xlabel(f"size ({size_name(rows)})")
         line[0].set_title(f"{series_title(next(frames.rows_of(rows)))}\nforward", loc="left")
         line[0].set_ylabel("KiB")
+        plain_ticks(line[0].xaxis)
     handles, labels = legend(panels.flat)
     figure.legend(handles, labels, loc="outside lower left", ncols=6)
     head(

@@ -196,3 +196,9 @@ def test_drafts_are_few_hold_with_room_and_say_what_they_are(tmp_path: Path) -> 
     assert ratio.strategy == "fast"
     assert 1.4 <= ratio.threshold <= 1.5
     assert {c.kind for c in claims} == set(claiming.KINDS)
+
+
+def test_a_ratio_that_no_repeat_could_confirm_is_not_drafted(tmp_path: Path) -> None:
+    wide = draft(run(tmp_path, times={"autograd": 1e-4, "fast": 2.5e-5}, wander=0.1))
+    assert "winner" in {c.kind for c in wide}
+    assert "ratio" not in {c.kind for c in wide}

@@ -129,7 +129,7 @@ def test_every_file_of_a_figure_has_the_same_layout_and_the_same_bytes_again(tmp
         place = one.axes[0].get_position().bounds
         assert [p.suffix for p in paths] == [".svg", ".png", ".pdf"]
         assert one.get_layout_engine() is None
-        inline(one, "f0-")
+        inline(paths[0].read_text(), "f0-")
         assert one.axes[0].get_position().bounds == place
         again = save(figure(), tmp_path / "b", pdf=True)
         assert [p.suffix for p in save(figure(), tmp_path / "c")] == [".svg", ".png"]

@@ -175,7 +175,7 @@ def plain_ticks(axis: Axis) -> None:
     """
     low, high = axis.get_view_interval()
     narrow = high / low < 1.8
-    steps = (1, 1.5, 2, 3, 5, 7) if high / low < 8 else (1, 2, 5) if high / low < 300 else (1,)
+    steps = (1, 1.5, 2, 3, 5, 7) if high / low < 12 else (1, 2, 5) if high / low < 300 else (1,)
     axis.set_major_locator(MaxNLocator(5, steps=(1, 2, 5, 10)) if narrow else LogLocator(10, steps))
     powers = LogFormatterMathtext(labelOnlyBase=False)
     powers.set_axis(axis)

@@ -55,7 +55,7 @@ def compare(before: Run, after: Run) -> Comparison:
         same = sum(1 for c in first if c[:-1] == group and c in second) - 1
         if a.verdict == "baseline" and b.verdict == "baseline":
             continue
-        one, other = (r.get(case, []) for r in ratios)
+        one, other = (list(r.get(case, {}).values()) for r in ratios)
         band = max(x for x in (a.margin, b.margin, math.expm1(margin(case[3], None))) if not math.isnan(x))
         found = welch(one, other, max(1, same))
         word = verdict(found, math.log1p(band))

@@ -129,13 +129,13 @@ def seconds_by_case(measured: Arms) -> dict[tuple[Any, ...], list[float]]:
     return found
 
 
-def log_ratios(run: Run) -> dict[tuple[Any, ...], list[float]]:
-    """By case: the log-ratio to the baseline in each launch."""
+def log_ratios(run: Run) -> dict[tuple[Any, ...], dict[int, float]]:
+    """By case, then by launch: the log-ratio to the baseline."""
     baselines: dict[str, str] = run.of("run")[0]["baselines"]
-    found: dict[tuple[Any, ...], list[float]] = {}
+    found: dict[tuple[Any, ...], dict[int, float]] = {}
     for key, arms in launches_of(run).items():
         base = arms.get((baselines[key[0]], False), {})
         for (strategy, again), own in arms.items():
             if not again:
-                found[*key, strategy] = list(differences(own, base).values())
+                found[*key, strategy] = differences(own, base)
     return found

@@ -81,12 +81,12 @@ class Measured:
         return ("skipped", "it is not in the run") if row is None else (row.status, row.reason)
 
     def differences(self, group: Group, passed: str, name: str, against: str) -> list[float]:
-        """Log-ratio of times by launch; empty where the two did not meet in the same launches."""
+        """Log-ratio of times in each launch in which the two met."""
         key = (*vars(group).values(), passed)
-        own, other = self.ratios.get((*key, name), []), self.ratios.get((*key, against), [])
+        own, other = self.ratios.get((*key, name), {}), self.ratios.get((*key, against), {})
         if against == self.header["baselines"].get(group.layer):
-            return own
-        return [a - b for a, b in zip(own, other, strict=True)] if len(own) == len(other) else []
+            return list(own.values())
+        return [own[launch] - other[launch] for launch in own if launch in other]
 
 
 def evaluate(claim: Claim, measured: Measured) -> Finding:

@@ -146,6 +146,14 @@ def test_a_winner_that_only_ties_is_inconclusive_and_one_that_loses_fails(measur
     assert evaluate(dataclasses.replace(WINNER, strategy="autograd"), measured).verdict == "failed"
 
 
+def test_a_second_look_without_the_others_leaves_a_winner_its_launches(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    later = [samples(name, 9, about(t), rng) for name, t in (("fast", 5e-5), ("autograd", 1e-4))]
+    found = evaluate(WINNER, Measured(run(tmp_path, extra=later)))
+    assert found.verdict == "held"
+    assert {c.strategy or c.why: c.n for c in found.cases} == {"against autograd": 9, "against same": 8}
+
+
 def test_wrong_answers_other_bits_and_other_training_fail(tmp_path: Path) -> None:
     extra = [
         Check("wave", "fast", "values", "float32", "cpu", "N=4,D=8", "gradient of x", "wrong", 1.0, 1e-6),

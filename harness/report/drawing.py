@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure as _Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import FuncFormatter, LogFormatterMathtext, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogFormatterSciNotation, LogLocator, MaxNLocator, NullLocator
 from PIL import Image
 
 from harness.analyse.launches import GROUP
@@ -177,7 +177,7 @@ def plain_ticks(axis: Axis) -> None:
     narrow = high / low < 1.8
     steps = (1, 1.5, 2, 3, 5, 7) if high / low < 12 else (1, 2, 5) if high / low < 300 else (1,)
     axis.set_major_locator(MaxNLocator(5, steps=(1, 2, 5, 10)) if narrow else LogLocator(10, steps))
-    powers = LogFormatterMathtext(labelOnlyBase=False)
+    powers = LogFormatterSciNotation(labelOnlyBase=False)
     powers.set_axis(axis)
     axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}" if 1e-4 <= abs(x) < 1e5 or x == 0 else powers(x)))
     axis.set_minor_locator(NullLocator())

@@ -14,7 +14,7 @@ from PIL import Image
 from harness.analyse.findings import findings
 from harness.records.store import read
 from harness.report import plots, roofline
-from harness.report.drawing import MOST_GROUPS, RC, complete, inline, save, telling
+from harness.report.drawing import MOST_GROUPS, RC, complete, inline, plain_ticks, save, telling
 from tests.analyse.recorded import SIZES, records, write
 
 TIMES = {dims: {"plain": 2e-5, "hand": 1e-5} for dims in SIZES[:2]}
@@ -141,3 +141,19 @@ def test_every_file_of_a_figure_has_the_same_layout_and_the_same_bytes_again(tmp
     drawn = paths[0].read_text()
     assert ElementTree.fromstring(drawn).tag.endswith("svg")
     assert set(re.findall(r'(?:url\(#|href="#)([^)"]+)', drawn)) == set(re.findall(r' id="([^"]+)"', drawn))
+
+
+def test_large_sizes_are_labelled_by_whole_powers() -> None:
+    with mpl.rc_context(RC):
+        made = Figure(figsize=(3, 2))
+        axes = made.subplots()
+        axes.plot([2.1e7, 4e7], [1, 2])
+        axes.set_xscale("log")
+        plain_ticks(axes.xaxis)
+        labels = [axes.xaxis.get_major_formatter()(x) for x in (1e5, 2e7, 5e7, 3000.0)]
+    assert labels == [
+        r"$\mathdefault{10^{5}}$",
+        r"$\mathdefault{2\times10^{7}}$",
+        r"$\mathdefault{5\times10^{7}}$",
+        "3000",
+    ]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -129,9 +131,8 @@ def reproduce(
     from harness.publish.opening import opened
     from harness.run.places import sources
 
-    with how_to_resume([], None), clear_errors(), opened(bundle) as folder:
-        beside = out or (bundle if bundle.is_dir() else bundle.parent) / "reproductions"
-        work = _free_work(beside)
+    beside = out or (bundle if bundle.is_dir() else bundle.parent) / "reproductions"
+    with how_to_resume([], None), clear_errors(), opened(bundle) as folder, _free_work(beside) as work:
         ours = sources(more)
         seed = read_run(folder).of("run")[0]["wanted"].get("seed", 0)
         here = reproducing.look_around(ours, timeout)
@@ -156,8 +157,20 @@ def reproduce(
         raise typer.Exit(found.exit_code)
 
 
-def _free_work(beside: Path) -> Path:
-    """A new folder for the runs of a reproduction; its name is the reproduction's."""
+@contextlib.contextmanager
+def _free_work(beside: Path) -> Iterator[Path]:
+    """A new folder for the runs of a reproduction; its name is the reproduction's. Gone again if nothing was run."""
+    made = () if beside.exists() else (beside,)
+    work = _new_folder(beside)
+    try:
+        yield work
+    finally:
+        for folder in (work, *made):
+            with contextlib.suppress(OSError):  # not empty
+                folder.rmdir()
+
+
+def _new_folder(beside: Path) -> Path:
     if beside.is_symlink():
         raise fail(f"{beside} is a link: give --out FOLDER")
     stem = time.strftime("%Y-%m-%dT%H-%M-%SZ", time.gmtime())

@@ -1,9 +1,10 @@
-"""Roofs: rates that the machine is seen to reach with nothing but a copy or a product of matrices.
+"""Roofs: rates that the machine is seen to reach with nothing but a copy, a product of matrices, or one number.
 
 A case cannot take less time than its compulsory bytes at the copy rate, nor than its operations at the rate of a
 product in its dtype (the roofline model: Williams, Waterman, Patterson 2009). Copies are measured over a ladder of
 footprints, because what fits in a cache is copied faster than memory allows: a case is held against the rung that is
-nearest to its own footprint.
+nearest to its own footprint. Nor can it take less time than one call of one operation: the launch floor, from which on
+smaller sizes are no faster.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ FOOTPRINTS = {"cpu": [2**n for n in range(16, 30, 2)], "cuda": [2**n for n in ra
 SIDES = {"cpu": (256, 1024), "cuda": (2048, 8192)}
 
 
-def roofs(device: str, threads: int, dtypes: Sequence[str], clock: Clock) -> Iterator[Roof]:
-    """The copy rates, then the rate of products in each dtype, the best of two sizes."""
+def roofs(device: str, threads: int, dtypes: Sequence[str], clock: Clock, wall: Clock) -> Iterator[Roof]:
+    """Launches by the ``wall`` clock; by the other copies, then products in each dtype, the best of two sizes."""
+    one = torch.ones(1, device=device)
+    yield Roof(device, threads, "launch", "", 0, 1 / _fastest(Call(lambda: None, lambda _: one.add_(1)), wall))
     for footprint in FOOTPRINTS[device]:
         source = torch.rand(footprint // 8, device=device)  # float32: half of the footprint is read, half written
         sink = torch.empty_like(source)

@@ -11,14 +11,14 @@ class Roof:
     """A rate that nothing on this machine was seen to exceed, measured in the same run.
 
     Attributes:
-        what: ``copy`` (bytes read and written a second, ``footprint`` bytes in all) or ``product`` (of square
-            matrices: floating-point operations a second).
+        what: ``copy`` (bytes read and written a second, ``footprint`` bytes in all), ``product`` (of square
+            matrices: floating-point operations a second) or ``launch`` (calls of an operation on one number a second).
         per_second: the rate.
     """
 
     device: str
     threads: int
-    what: Literal["copy", "product"]
+    what: Literal["copy", "product", "launch"]
     dtype: str
     footprint: int
     per_second: float

@@ -5,19 +5,23 @@ Every strategy keeps its colour (Okabe–Ito), marker and dash in all of them; w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from harness.analyse import frames
 from harness.analyse.findings import Findings
 from harness.analyse.launches import GROUP
 from harness.records.schema import pass_words
+from harness.records.store import Record
 from harness.report import decision_plots, sweep_plots
 from harness.report.drawing import (
     GREY,
@@ -68,7 +72,7 @@ def plots_of(found: Findings) -> Iterator[Plot]:
             ),
             "speedup": ("speed-up over the baseline", partial(speed_ups, rows, styles, title)),
             "ratio": ("speed-up against size", partial(sweep_plots.ratios, rows, styles, title)),
-            "latency": ("time against size", partial(latencies, rows, styles, title)),
+            "latency": ("time against size", partial(latencies, rows, roofs, styles, title)),
             "memory-size": ("memory against size", partial(sweep_plots.bytes_by_size, held, styles, title)),
             "break-even": (
                 "first call and all later ones",
@@ -171,10 +175,11 @@ def _speed_up_panel(axes: Axes, rows: pd.DataFrame, names: list[str], styles: St
         axes.plot(1 / row.ratio, y, marker=style["marker"], color=style["color"], markersize=4.5, linestyle="")
 
 
-def latencies(timing: pd.DataFrame, styles: Styles, title: str) -> Figure:
+def latencies(timing: pd.DataFrame, roofs: Sequence[Record], styles: Styles, title: str) -> Figure:
     """Time against size on log-log axes, a panel for each series (see ``drawing.series``) and pass.
 
-    Series and passes of which nothing was measured are not drawn, unless there is no other.
+    Where ``roofs`` have it, a dotted line is the launch floor: what one operation on one number takes. Series and
+    passes of which nothing was measured are not drawn, unless there is no other.
     """
     timing, rest = telling(timing, SERIES)
     measured = timing["status"] == "ok"
@@ -182,7 +187,8 @@ def latencies(timing: pd.DataFrame, styles: Styles, title: str) -> Figure:
     passes = list(dict.fromkeys((timing[measured] if measured.any() else timing).sort_values("order")["pass"]))
     figure = Figure(figsize=(1.4 + 2.6 * len(passes), 0.9 + 2.1 * len(lines)))
     panels = figure.subplots(len(lines), len(passes), squeeze=False)
-    for line, rows in zip(panels, lines, strict=True):
+    floors = [_launch_floor(next(frames.rows_of(rows)), roofs) for rows in lines]
+    for line, rows, floor in zip(panels, lines, floors, strict=True):
         for axes, passed in zip(line, passes, strict=True):
             axes.set_visible(bool((rows["pass"] == passed).any()))
             for name, own in rows[rows["pass"] == passed].groupby("strategy", sort=False):
@@ -190,7 +196,10 @@ def latencies(timing: pd.DataFrame, styles: Styles, title: str) -> Figure:
             axes.set_xscale("log")
             axes.set_yscale("log")
             low, high = axes.get_ylim()
+            if floor < low < 30 * floor:
+                low = floor / 1.3
             axes.set_ylim(min(low, high / 3), max(high, low * 3))
+            axes.axhline(floor, color=GREY, linewidth=0.9, linestyle=":")
             plain_ticks(axes.yaxis)
             plain_ticks(axes.xaxis)
             axes.set_title(pass_words(passed), loc="left")
@@ -200,8 +209,17 @@ def latencies(timing: pd.DataFrame, styles: Styles, title: str) -> Figure:
         line[0].set_ylabel("time for one call (µs)")
     handles, labels = legend(panels.flat)
     figure.legend(handles, labels, loc="outside right upper")
-    head(figure, f"Time against size, {title}\nmedian over all rounds; {count(timing)}{rest}")
+    known = sorted(f for f in floors if not math.isnan(f))
+    between = " to ".join(dict.fromkeys(f"{f:.2g}" for f in (known[0], known[-1]))) if known else ""
+    dotted = f"; dotted: launch floor, {between} µs" if known else ""
+    head(figure, f"Time against size, {title}\nmedian over all rounds; {count(timing)}{dotted}{rest}")
     return figure
+
+
+def _launch_floor(row: SimpleNamespace, roofs: Sequence[Record]) -> float:
+    """µs of a call of one operation on one number, on a row's device and threads; NaN where that was not measured."""
+    wanted = ("launch", row.device, row.threads)
+    return 1e6 / next((r["per_second"] for r in roofs if (r["what"], r["device"], r["threads"]) == wanted), math.nan)
 
 
 def _latency_line(axes: Axes, rows: pd.DataFrame, style: dict[str, Any], name: str) -> None:
@@ -243,13 +261,19 @@ def memories(memory: pd.DataFrame, styles: Styles, title: str) -> Figure:
                 y = names.index(row.strategy)
                 axes.barh(y, value, color=styles[row.strategy]["color"], height=0.7)
                 axes.text(value, y, f" {value:.4g}", va="center", fontsize=6.5)
+            if column == "backward_peak":
+                axes.axvline(rows["least"].min() / divisor, color="black", linewidth=0.9, linestyle=":")
             axes.set_title(what, loc="left")
             axes.set_xlabel(unit)
             axes.set_xlim(0, 1.35 * largest / divisor)
         line[0].set_title(f"{group_title(next(frames.rows_of(rows)))}\n{columns['saved']}", loc="left")
     panels[0][0].set_yticks(range(len(names)), names)
     panels[0][0].set_ylim(len(names) - 0.5, -0.5)
-    head(figure, f"Memory above parameters and inputs, {title}\nexact bytes of torch's allocator, one call{rest}")
+    head(
+        figure,
+        f"Memory above parameters and inputs, {title}\n"
+        f"exact bytes of torch's allocator, one call; dotted: output and gradients alone{rest}",
+    )
     return figure
 
 
@@ -292,6 +316,7 @@ def curves(training: pd.DataFrame, styles: Styles, title: str) -> Figure:
     plain_ticks(lower.yaxis)
     lower.set_ylabel("|loss ÷ oracle − 1|")
     lower.set_xlabel("step")
+    lower.xaxis.set_major_locator(MaxNLocator(integer=True))
     upper.legend(loc="center right", ncols=2)  # the naive forecast is named at the top, or below the middle
     where = f"{first.dtype} · {first.device} · {first.steps} steps of SGD"
     starts = f"{training['starts'].min()}–{training['starts'].max()} starts checked, the first is drawn"

@@ -95,6 +95,9 @@ def bytes_by_size(memory: pd.DataFrame, styles: Styles, title: str) -> Figure | 
                 axes.plot(
                     own["size"], own["held"], label=str(name), markersize=4, linewidth=1.2, fillstyle="none", **look
                 )
+            if passed == "forward_backward":
+                least = shown.groupby("size")["least"].min() / 1024
+                axes.plot(least.index, least, color="black", linewidth=0.9, linestyle=":", zorder=0)
             axes.set_xscale("log")
             if held.min() > 0:
                 axes.set_yscale("log")
@@ -111,7 +114,8 @@ def bytes_by_size(memory: pd.DataFrame, styles: Styles, title: str) -> Figure | 
     figure.legend(handles, labels, loc="outside lower left", ncols=6)
     head(
         figure,
-        f"Memory against size, {title}\nhighest above parameters and inputs, exact bytes of torch's allocator{rest}",
+        f"Memory against size, {title}\nhighest above parameters and inputs, exact bytes of torch's allocator; "
+        f"dotted: output and gradients alone{rest}",
     )
     return figure
 

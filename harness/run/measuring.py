@@ -250,7 +250,7 @@ def measure_roofs(process: Process, cell: Cell) -> Iterator[Any]:
     torch.set_num_threads(threads)
     dtypes = list(dict.fromkeys(g.dtype for g in cell.sizes))
     clocks = clocks_for(device)
-    yield from roofs(device, threads, dtypes, clocks.get("device_hot", clocks["wall"]))
+    yield from roofs(device, threads, dtypes, clocks.get("device_hot", clocks["wall"]), clocks["wall"])
     for group in cell.sizes:
         layer, dims, size = process.layer(group.layer), dims_of(group.dims), getattr(torch, group.dtype).itemsize
         if layer.cost is None:

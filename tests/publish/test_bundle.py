@@ -274,3 +274,4 @@ def test_what_is_no_bundle_gets_one_line(cli: Cli, arguments: tuple[str, ...]) -
     done = cli(*arguments)
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1
+    assert not (ROOT / "tests" / "reproductions").exists()

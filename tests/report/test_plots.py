@@ -51,6 +51,20 @@ def test_a_roofline_has_a_point_for_each_strategy_and_the_measured_rates(tmp_pat
     assert texts == ["280 GB/s, copies of 256 MiB", "160 GB/s, copies of 64 KiB"]
 
 
+def test_the_launch_floor_is_drawn_where_it_is_near_and_said_in_any_case(tmp_path: Path) -> None:
+    timing = findings(read(write(tmp_path, records(TIMES, passes=("step",))))).have.timing
+    styles = {name: {"color": "#000000", "marker": "o", "dash": "-"} for name in set(timing["strategy"])}
+    launch = {"device": "cpu", "threads": 1, "what": "launch"}
+    for rate, inside in ((1e6, True), (1e8, False)):
+        figure = plots.latencies(timing, [{**launch, "per_second": rate}], styles, "one")
+        (axes,) = figure.axes
+        assert bool(axes.get_ylim()[0] < 1e6 / rate) is inside
+        assert [1e6 / rate] * 2 in [list(line.get_ydata()) for line in axes.lines]
+        assert f"launch floor, {1e6 / rate:.2g} µs" in figure.get_suptitle()
+    other = plots.latencies(timing, [{**launch, "threads": 2, "per_second": 1e6}], styles, "one")
+    assert "launch floor" not in other.get_suptitle()
+
+
 def test_there_is_no_roofline_without_roofs_or_without_operations(tmp_path: Path) -> None:
     names = lambda folder: {p.name for p in plots.plots_of(findings(read(folder))) if p.draw()}  # noqa: E731
     with mpl.rc_context(RC):

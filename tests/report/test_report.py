@@ -170,7 +170,7 @@ def test_a_line_joins_sizes_with_the_same_options_only(tmp_path: Path) -> None:
     timing = frames.timing(read(write(tmp_path, [*plain, *(r for r in bent if r["kind"] == "samples")])))
     assert sorted(set(timing["dims"].map(frames.size))) == [32, 320]
     styles = {name: {"color": "#000000", "marker": "o", "dash": "-"} for name in set(timing["strategy"])}
-    for figure in (plots.latencies(timing, styles, ""), sweep_plots.ratios(timing, styles, "")):
+    for figure in (plots.latencies(timing, [], styles, ""), sweep_plots.ratios(timing, styles, "")):
         assert figure is not None
         assert len(figure.axes) == 2
         for flag, axes in enumerate(figure.axes):

@@ -99,7 +99,8 @@ def choose(have: Evidence, question: Question) -> Answer:
         OutsideError: the size is outside of what was measured.
     """
     question, series = complete(have, replace(question, require=requirements.known(question.require)))
-    where = place(question.dims, series)
+    measured = [dims for dims in series if dims == question.dims or have.contests[question.at(dims)].seconds]
+    where = place(question.dims, measured or series)
     out = contending.excluded(have, question)
     ends = {dims: contending.at(have, question, dims, out) for dims in dict.fromkeys((where.lower, where.upper))}
     one = ends[where.lower]
@@ -110,9 +111,9 @@ def choose(have: Evidence, question: Question) -> Answer:
     notes: list[str] = []
     picks: dict[str, str] = {}
     if ranking is not None and not where.measured:
-        measured = {dims: contending.limited(end).ranking() for dims, end in ends.items()}
-        ranking = _doubted(ranking, measured, notes)
-        picks = {dims: end.pick if end else "none" for dims, end in measured.items()}
+        sides = {dims: contending.limited(end).ranking() for dims, end in ends.items()}
+        ranking = _doubted(ranking, sides, notes)
+        picks = {dims: end.pick if end else "none" for dims, end in sides.items()}
     facts = sorted(
         (r for r in have.run.of("strategy") if r["layer"] == question.layer),
         key=lambda r: (r["simplicity"], r["strategy"]),
@@ -141,7 +142,7 @@ def choose(have: Evidence, question: Question) -> Answer:
 
 
 def complete(have: Evidence, question: Question) -> tuple[Question, list[str]]:
-    """Fill in what was left open; and the measured sizes of that layer, its options, dtype, device and threads.
+    """Fill in what was left open; and the planned sizes of that layer, its options, dtype, device and threads.
 
     Raises:
         QuestionError: with what there is to choose from.

@@ -37,7 +37,7 @@ class PassName(StrEnum):
 
 
 @app.command(
-    epilog="Example: layerbench choose results/amd-epyc-2-cores/2026-11-23-default --layer affine --require vmap"
+    epilog="Example: layerbench choose results/intel-xeon-2-cores/2026-11-24-default --layer affine --require vmap"
 )
 def choose(
     run: Annotated[Path, typer.Argument(help="The folder of a run.")],
@@ -103,7 +103,7 @@ def choose(
             for line in lines:
                 say(f"  {line}", console)
     if answer.ranking is None:
-        raise typer.Exit(FAILED)
+        raise typer.Exit(FAILED if answer.launches else NOTHING_RAN)
     if not answer.settled:
         raise typer.Exit(INCONCLUSIVE)
 

@@ -134,7 +134,7 @@ def merge(
         _report(join(shards, out), as_json)
 
 
-@app.command(epilog="Example: layerbench report results/amd-epyc-2-cores/2026-11-23-default --pdf")
+@app.command(epilog="Example: layerbench report results/intel-xeon-2-cores/2026-11-24-default --pdf")
 def report(
     runs: Annotated[list[Path], typer.Argument(help="The folder of a run; or of several, to see them side by side.")],
     out: Annotated[

@@ -20,7 +20,7 @@ MARKS = {"held": "✓", "failed": "✗", "error": "✗", "inconclusive": "?", "n
 Bundle = Annotated[Path, typer.Argument(help="The folder of a sealed run, or its .tar.gz.")]
 
 
-@app.command(epilog="Example: layerbench seal results/amd-epyc-2-cores/2026-11-23-default --tar bundle.tar.gz")
+@app.command(epilog="Example: layerbench seal results/intel-xeon-2-cores/2026-11-24-default --tar bundle.tar.gz")
 def seal(
     run: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
     claims: Annotated[
@@ -49,7 +49,7 @@ def seal(
     )
 
 
-@app.command(epilog="Example: layerbench claims results/amd-epyc-2-cores/2026-11-23-default --out claims.toml")
+@app.command(epilog="Example: layerbench claims results/intel-xeon-2-cores/2026-11-24-default --out claims.toml")
 def claims(
     run: Annotated[Path, typer.Argument(help="The folder of a run.")],
     out: Annotated[Path | None, typer.Option("--out", help="Write to this file instead.")] = None,
@@ -79,7 +79,7 @@ def claims(
         raise fail(f"cannot write {out}: {error.strerror}") from None
 
 
-@app.command(epilog="Example: layerbench check results/amd-epyc-2-cores/2026-11-23-default")
+@app.command(epilog="Example: layerbench check results/intel-xeon-2-cores/2026-11-24-default")
 def check(
     bundle: Bundle,
     plots: Annotated[bool, typer.Option("--plots/--no-plots", help="Draw plots and page again too.")] = True,
@@ -106,7 +106,7 @@ def check(
         )
 
 
-@app.command(epilog="Example: layerbench reproduce results/amd-epyc-2-cores/2026-11-23-default --budget 10")
+@app.command(epilog="Example: layerbench reproduce results/intel-xeon-2-cores/2026-11-24-default --budget 10")
 def reproduce(
     bundle: Bundle,
     claim: Annotated[list[str] | None, typer.Option("--claim", "--claims", help="Only this one; repeatable.")] = None,

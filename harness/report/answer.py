@@ -27,6 +27,8 @@ def where(question: Question) -> str:
 def sentence(answer: Answer) -> str:
     """The recommendation with its margin and interval, and how sure it is."""
     ranking, question = answer.ranking, answer.question
+    if ranking is None and not answer.launches:
+        return f"Nothing was measured for {where(question)}."
     if ranking is None:
         return f"No strategy for {where(question)} is known to do all that is required."
     own = answer.standings[ranking.pick]

@@ -30,6 +30,8 @@ from harness.report.drawing import (
 )
 
 SERIES = ["device", "threads", "dtype", "pass"]
+CENTRED: dict[str, Any] = {"ha": "center", "va": "center", "in_layout": False}
+"""Of a text in the middle of a cell, which has room for it: the layout need not measure it."""
 
 
 def decisions(winners: pd.DataFrame, styles: Styles, title: str) -> Figure:
@@ -87,7 +89,7 @@ def _cell(axes: Axes, x: int, y: int, row: SimpleNamespace, styles: Styles) -> N
     if not row.pick:
         box(facecolor="none", edgecolor="#cccccc", linewidth=0.6, linestyle=(0, (2, 3)))
         text = row.reason if len(row.reason) < 26 else "no strategy passed"
-        axes.text(x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=5.5, color=GREY)
+        axes.text(x + 0.5, y + 0.5, text, fontsize=5.5, color=GREY, **CENTRED)
         return
     color = styles[row.pick]["color"]
     box(facecolor=color, alpha=0.22, edgecolor="none")
@@ -95,10 +97,8 @@ def _cell(axes: Axes, x: int, y: int, row: SimpleNamespace, styles: Styles) -> N
     if not sure:
         box(facecolor="none", edgecolor=color, linewidth=0, alpha=0.25, hatch="////")
     box(facecolor="none", edgecolor=color, linewidth=1.0, linestyle="-" if sure else ":")
-    axes.text(
-        x + 0.5, y + 0.32, row.pick + ("" if sure else " ?"), ha="center", va="center", fontsize=7.5, weight="bold"
-    )
-    axes.text(x + 0.5, y + 0.70, _margin(row), ha="center", va="center", fontsize=5.3)
+    axes.text(x + 0.5, y + 0.32, row.pick + ("" if sure else " ?"), fontsize=7.5, weight="bold", **CENTRED)
+    axes.text(x + 0.5, y + 0.70, _margin(row), fontsize=5.3, **CENTRED)
 
 
 def _margin(row: SimpleNamespace) -> str:

@@ -167,6 +167,7 @@ def _speed_up_panel(axes: Axes, rows: pd.DataFrame, names: list[str], styles: St
                 color=GREY,
                 va="center",
                 fontsize=7,
+                in_layout=False,
                 transform=axes.get_yaxis_transform(),
             )
             continue
@@ -260,7 +261,7 @@ def memories(memory: pd.DataFrame, styles: Styles, title: str) -> Figure:
                 value = getattr(row, column) / divisor
                 y = names.index(row.strategy)
                 axes.barh(y, value, color=styles[row.strategy]["color"], height=0.7)
-                axes.text(value, y, f" {value:.4g}", va="center", fontsize=6.5)
+                axes.text(value, y, f" {value:.4g}", va="center", fontsize=6.5, in_layout=False)
             if column == "backward_peak":
                 axes.axvline(rows["least"].min() / divisor, color="black", linewidth=0.9, linestyle=":")
             axes.set_title(what, loc="left")

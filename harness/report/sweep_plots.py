@@ -132,10 +132,10 @@ def noises(noise: pd.DataFrame, samples: pd.DataFrame, title: str) -> Figure | N
     rest = f"\nthe noisiest {MOST_NOISES} of {every}; the table has all" if every > MOST_NOISES else ""
     figure = Figure(figsize=(7.2, max(2.4, 0.9 + 0.19 * len(noise))))
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.3))
-    for y, row in enumerate(frames.rows_of(noise)):
-        left.fill_betweenx([y - 0.4, y + 0.4], 1 / (1 + row.margin), 1 + row.margin, color="#d8d8d8", linewidth=0)
-        left.plot([row.ratio_low, row.ratio_high], [y, y], color="black", linewidth=1.2)
-        left.plot(row.ratio, y, "o", color="black", markersize=3)
+    y, band = np.arange(len(noise)), 1 + noise["margin"].to_numpy()
+    left.barh(y, band - 1 / band, left=1 / band, color="#d8d8d8", linewidth=0)
+    left.hlines(y, noise["ratio_low"], noise["ratio_high"], color="black", linewidth=1.2)
+    left.plot(noise["ratio"], y, "o", color="black", markersize=3)
     left.axvline(1.0, color=GREY, linewidth=0.8)
     names = [
         f"{r.dims.replace(',', ' ')} {r.dtype}{threads(r)} {pass_words(r.passed).replace(' + ', '+')}"

@@ -12,6 +12,7 @@ from harness.analyse.requirements import UnknownRequirementError
 from harness.analyse.sizes import OutsideError
 from harness.analyse.winners import winners
 from harness.records.store import read
+from harness.report.answer import sentence
 from tests.analyse.recorded import SIZES, check, have, records, write
 
 ONE = SIZES[1]
@@ -231,6 +232,17 @@ def test_between_sizes_with_different_winners_nothing_is_settled(tmp_path: Path)
 def test_outside_of_the_data_it_declines(tmp_path: Path, dims: str) -> None:
     with pytest.raises(OutsideError, match="lies outside of what was measured"):
         _ask(tmp_path, CROSSING, Question("one", dims=dims))
+
+
+def test_a_size_that_was_planned_and_not_measured_is_no_datum(tmp_path: Path) -> None:
+    times = {SIZES[0]: CROSSING[SIZES[0]], SIZES[1]: {}, SIZES[2]: CROSSING[SIZES[2]]}
+    answer = _ask(tmp_path / "1", times, Question("one", dims="N=32,D=32"))
+    assert (answer.place.lower, answer.place.upper) == (SIZES[0], SIZES[2])
+    with pytest.raises(OutsideError, match=f"measured \\(only {SIZES[0]}\\)"):
+        _ask(tmp_path / "2", {**times, SIZES[2]: {}}, Question("one", dims="N=32,D=32"))
+    answer = _ask(tmp_path / "3", times, Question("one", dims=SIZES[1]))
+    assert answer.ranking is None
+    assert sentence(answer).startswith(f"Nothing was measured for one at {SIZES[1]}")
 
 
 def test_a_strategy_measured_at_one_end_only_is_not_interpolated(tmp_path: Path) -> None:

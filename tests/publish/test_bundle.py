@@ -23,7 +23,7 @@ from harness.report import everything
 from tests.conftest import ROOT, Cli
 from tests.publish.bundles import CLAIMS, RATIO, run, sealed
 
-COMMITTED = ROOT / "results" / "amd-epyc-2-cores" / "2026-11-23-default"
+COMMITTED = ROOT / "results" / "intel-xeon-2-cores" / "2026-11-24-default"
 CHANGES = 1000
 
 

@@ -38,6 +38,15 @@ var out = [].filter.call(document.querySelectorAll('body *'), function (e) {
 });
 say({out: out.map(function (e) { return e.outerHTML.slice(0, 80); }), width: document.body.offsetWidth});
 """
+SCROLLED = """
+document.documentElement.style.width = '360px';
+document.querySelectorAll('details').forEach(function (e) { e.open = true; });
+var wide = [].filter.call(document.querySelectorAll('.scroll'), function (e) { return e.scrollWidth > e.clientWidth + 1; });
+say({wide: wide.length, stuck: wide.filter(function (e) {
+  e.scrollLeft = e.scrollWidth;
+  return e.scrollLeft + e.clientWidth < e.scrollWidth - 1 || e.tabIndex !== 0;
+}).length});
+"""
 LOADED = """
 addEventListener('load', function () {
   say({loaded: performance.getEntriesByType('resource').map(function (e) { return e.name; })});
@@ -89,6 +98,14 @@ def test_the_filter_works(pages: dict[str, Path], name: str, tmp_path: Path) -> 
 def test_nothing_is_wider_than_the_window(pages: dict[str, Path], name: str, width: int, tmp_path: Path) -> None:
     told = _told(pages[name], tmp_path, FITTING.replace("WIDTH", str(width)), "--window-size=1400,900")
     assert told == {"out": [], "width": min(width, 72 * 16)}
+
+
+@pytest.mark.parametrize("name", ["report", "runs"])
+def test_on_a_phone_what_is_wider_can_be_scrolled_to_its_end(pages: dict[str, Path], name: str, tmp_path: Path) -> None:
+    """By finger, and by arrow keys: it takes the focus."""
+    told = _told(pages[name], tmp_path, SCROLLED, "--window-size=1400,900")
+    assert told["wide"]
+    assert told["stuck"] == 0
 
 
 @pytest.mark.parametrize("name", ["report", "runs"])

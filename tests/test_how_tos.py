@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Cli
 
 pytest_plugins = ["pytester"]
 
 BLOCK = re.compile(r"(<!-- takes minutes -->\n)?```python\n(.*?)```", re.DOTALL)
+ASKED = re.compile(r"^\$ layerbench (.*)\n((?:(?!\$ |```).*\n)*)", re.MULTILINE)
+EXIT = re.compile(r"\(exit code (\d)\)\n")
 WRITTEN = re.compile(r"(?:%%writefile|#) (\S+\.py)\n(.*)", re.DOTALL)
 
 
@@ -54,3 +56,17 @@ def test_in_your_tests(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatc
     plugin = ("-p", "no:layerbench", "-p", "harness.testing.plugin")
     found = pytester.runpytest_subprocess(*plugin, "-p", "no:xdist", "tests", "-k", "agrees")
     found.assert_outcomes(passed=1, deselected=1)
+
+
+def test_choosing(cli: Cli) -> None:
+    page = (ROOT / "docs" / "choosing.md").read_text()
+    (run,) = set(re.findall(r"\(\.\./(results/[^)]*)\)", page))
+    asked = ASKED.findall(page)
+    assert len(asked) >= 9
+    for question, expected in asked:
+        done = cli(*question.replace("RUN", str(ROOT / run)).split())
+        code = EXIT.search(expected)
+        assert done.returncode == (int(code[1]) if code else 0), (question, done.stderr)
+        said = " ".join((done.stdout + done.stderr).split())
+        for part in EXIT.sub("", expected).split("…"):
+            assert " ".join(part.split()) in said, (question, part, said)

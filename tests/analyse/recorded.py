@@ -88,7 +88,10 @@ def records(
                 found.append({"kind": "first_call", **group, "strategy": name, "launch": 0, "cold": True, "seconds": first[name]})  # fmt: skip
         for passed in passes:
             for launch in range(1, launches + 1):
-                arms = [*((n, False, t) for n, t in own.items()), *(("plain", True, own[n]) for n in own if n == "plain")]
+                arms = [
+                    *((n, False, t) for n, t in own.items()),
+                    *(("plain", True, own[n]) for n in own if n == "plain"),
+                ]
                 for name, again, t in arms:
                     spread = noise if isinstance(noise, float) else noise.get(name, EXACT)
                     seconds = t * rng.lognormal(0, spread) * rng.lognormal(0, 0.001, 7)

@@ -7,10 +7,7 @@ from functools import cached_property
 
 import pandas as pd
 
-from harness.analyse import contending, costs, device, frames, gate
-from harness.analyse import noise as noises
-from harness.analyse import spending as spent
-from harness.analyse import winners as picks
+from harness.analyse import contending, costs, device, frames, gate, noise, spending, winners
 from harness.analyse.contending import Evidence
 from harness.records.store import Run
 
@@ -29,7 +26,7 @@ class Findings:
     @cached_property
     def winners(self) -> pd.DataFrame:
         """See winners.py."""
-        return picks.winners(self.have)
+        return winners.winners(self.have)
 
     @cached_property
     def break_evens(self) -> pd.DataFrame:
@@ -39,12 +36,12 @@ class Findings:
     @cached_property
     def noise(self) -> pd.DataFrame:
         """See noise.py."""
-        return noises.noise(self.run, self.have.measured)
+        return noise.noise(self.run, self.have.measured)
 
     @cached_property
     def in_order(self) -> pd.DataFrame:
         """See noise.py."""
-        return noises.in_order(self.run, self.have.measured)
+        return noise.in_order(self.run, self.have.measured)
 
     @cached_property
     def matrix(self) -> pd.DataFrame:
@@ -89,7 +86,7 @@ class Findings:
     @cached_property
     def spending(self) -> pd.DataFrame:
         """See spending.py."""
-        return spent.spending(self.run)
+        return spending.spending(self.run)
 
 
 def findings(run: Run) -> Findings:

@@ -192,10 +192,14 @@ def latencies(timing: pd.DataFrame, roofs: Sequence[Record], styles: Styles, tit
     for line, rows, floor in zip(panels, lines, floors, strict=True):
         for axes, passed in zip(line, passes, strict=True):
             axes.set_visible(bool((rows["pass"] == passed).any()))
-            for name, own in rows[rows["pass"] == passed].groupby("strategy", sort=False):
-                _latency_line(axes, own[own["status"] == "ok"], styles[str(name)], str(name))
+            here = rows[(rows["pass"] == passed) & measured[rows.index]]
+            for name, own in here.groupby("strategy", sort=False):
+                _latency_line(axes, own, styles[str(name)], str(name))
             axes.set_xscale("log")
             axes.set_yscale("log")
+            if len(here):
+                sizes = here["dims"].map(frames.size)
+                axes.set_xlim(sizes.min() / 1.5, sizes.max() * 1.5)
             low, high = axes.get_ylim()
             if floor < low < 30 * floor:
                 low = floor / 1.3
@@ -224,8 +228,6 @@ def _launch_floor(row: SimpleNamespace, roofs: Sequence[Record]) -> float:
 
 
 def _latency_line(axes: Axes, rows: pd.DataFrame, style: dict[str, Any], name: str) -> None:
-    if rows.empty:
-        return
     points = sorted((frames.size(row.dims), 1e6 * row.latency) for row in frames.rows_of(rows))
     x, y = zip(*points, strict=True)
     axes.plot(

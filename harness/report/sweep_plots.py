@@ -133,6 +133,7 @@ def noises(noise: pd.DataFrame, samples: pd.DataFrame, title: str) -> Figure | N
     figure = Figure(figsize=(7.2, max(2.4, 0.9 + 0.19 * len(noise))))
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.3))
     y, band = np.arange(len(noise)), 1 + noise["margin"].to_numpy()
+    left.use_sticky_edges = False
     left.barh(y, band - 1 / band, left=1 / band, color="#d8d8d8", linewidth=0)
     left.hlines(y, noise["ratio_low"], noise["ratio_high"], color="black", linewidth=1.2)
     left.plot(noise["ratio"], y, "o", color="black", markersize=3)
@@ -161,9 +162,9 @@ def _samples(axes: Axes, rows: pd.DataFrame) -> None:
         start += len(own) + 2
     axes.axhline(1.0, color=GREY, linewidth=0.6)
     row = next(frames.rows_of(rows))
+    size, _, rest = group_title(row).partition(" · ")
     axes.set_title(
-        f"the baseline's samples in order, by launch\n{group_title(row)}\n{pass_words(row.passed)}",
-        loc="left", fontsize=7,
-    )  # fmt: skip
+        f"the baseline's samples in order, by launch\n{size}\n{rest} · {pass_words(row.passed)}", loc="left", fontsize=7
+    )
     axes.set_xticks([])
     axes.set_ylabel("time ÷ median")

@@ -128,7 +128,7 @@ def test_a_run_without_any_measurement_has_a_page_that_says_so(tmp_path: Path) -
     text = _without_figures(tmp_path, items)
     Reader(text)
     assert "Nothing was measured: there are no times, and no recommendation." in text
-    assert "No strategy for one at" in text
+    assert "Nothing was measured for one at" in text
 
 
 def test_what_there_was_no_time_for_is_no_answer(tmp_path: Path) -> None:
@@ -140,6 +140,7 @@ def test_what_there_was_no_time_for_is_no_answer(tmp_path: Path) -> None:
     text = _without_figures(tmp_path, [*items, as_record(left_out)])
     assert "forward + backward: " in text
     assert "is known to do all that is required" not in text
+    assert "Nothing was measured for" not in text
 
 
 def test_few_launches_and_missing_checks_are_warned_of(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def choose(have: Evidence, question: Question) -> Answer:
     """
     question, series = complete(have, replace(question, require=requirements.known(question.require)))
     measured = [dims for dims in series if dims == question.dims or have.contests[question.at(dims)].seconds]
-    where = place(question.dims, measured or series)
+    where = place(question.dims, measured or series)  # where there is no datum at all, the answer has the reasons
     out = contending.excluded(have, question)
     ends = {dims: contending.at(have, question, dims, out) for dims in dict.fromkeys((where.lower, where.upper))}
     one = ends[where.lower]

@@ -179,8 +179,8 @@ def _speed_up_panel(axes: Axes, rows: pd.DataFrame, names: list[str], styles: St
 def latencies(timing: pd.DataFrame, roofs: Sequence[Record], styles: Styles, title: str) -> Figure:
     """Time against size on log-log axes, a panel for each series (see ``drawing.series``) and pass.
 
-    Where ``roofs`` have it, a dotted line is the launch floor: what one operation on one number takes. Series and
-    passes of which nothing was measured are not drawn, unless there is no other.
+    Where ``roofs`` have it, a dotted line is what one operation on one number takes. Series and passes of which nothing
+    was measured are not drawn, unless there is no other.
     """
     timing, rest = telling(timing, SERIES)
     measured = timing["status"] == "ok"
@@ -204,7 +204,8 @@ def latencies(timing: pd.DataFrame, roofs: Sequence[Record], styles: Styles, tit
             if floor < low < 30 * floor:
                 low = floor / 1.3
             axes.set_ylim(min(low, high / 3), max(high, low * 3))
-            axes.axhline(floor, color=GREY, linewidth=0.9, linestyle=":")
+            if not math.isnan(floor):
+                axes.axhline(floor, color=GREY, linewidth=0.9, linestyle=":")
             plain_ticks(axes.yaxis)
             plain_ticks(axes.xaxis)
             axes.set_title(pass_words(passed), loc="left")
@@ -216,7 +217,7 @@ def latencies(timing: pd.DataFrame, roofs: Sequence[Record], styles: Styles, tit
     figure.legend(handles, labels, loc="outside right upper")
     known = sorted(f for f in floors if not math.isnan(f))
     between = " to ".join(dict.fromkeys(f"{f:.2g}" for f in (known[0], known[-1]))) if known else ""
-    dotted = f"; dotted: launch floor, {between} µs" if known else ""
+    dotted = f"; dotted: one operation on one number, {between} µs" if known else ""
     head(figure, f"Time against size, {title}\nmedian over all rounds; {count(timing)}{dotted}{rest}")
     return figure
 

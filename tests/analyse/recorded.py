@@ -88,10 +88,8 @@ def records(
                 found.append({"kind": "first_call", **group, "strategy": name, "launch": 0, "cold": True, "seconds": first[name]})  # fmt: skip
         for passed in passes:
             for launch in range(1, launches + 1):
-                arms = [
-                    *((n, False, t) for n, t in own.items()),
-                    *(("plain", True, own[n]) for n in own if n == "plain"),
-                ]
+                arms = [(n, False, t) for n, t in own.items()]
+                arms += [("plain", True, own["plain"])] if "plain" in own else []
                 for name, again, t in arms:
                     spread = noise if isinstance(noise, float) else noise.get(name, EXACT)
                     seconds = t * rng.lognormal(0, spread) * rng.lognormal(0, 0.001, 7)

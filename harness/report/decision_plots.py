@@ -115,12 +115,12 @@ def break_evens(timing: pd.DataFrame, first: pd.DataFrame, styles: Styles, title
 
     Only groups whose own first calls were measured cold; None where there are none.
     """
-    timing, rest = telling(timing)
+    timing, rest = telling(timing[timing["status"] == "ok"])
     known = first[first["cold"].notna()]
     cold = {tuple(key): float(s) for *key, s in known[[*GROUP, "strategy", "cold"]].itertuples(index=False)}
     groups = [
         (key, rows)
-        for key, rows in timing[timing["status"] == "ok"].groupby([*GROUP, "order"], sort=False)
+        for key, rows in timing.groupby([*GROUP, "order"], sort=False)
         if any((*key[:-1], name) in cold for name in rows["strategy"])
     ]
     if not groups:
@@ -138,7 +138,8 @@ def break_evens(timing: pd.DataFrame, first: pd.DataFrame, styles: Styles, title
             look = {"color": style["color"], "linestyle": style["dash"], "marker": style["marker"], "markersize": 3.5}
             axes.plot(calls, start + (calls - 1) * row.latency, label=row.strategy, markevery=10, linewidth=1.1, **look)
         row = next(frames.rows_of(rows))
-        axes.set_title(f"{group_title(row)}\n{pass_words(row.passed)}", loc="left", fontsize=7)
+        where = group_title(row).replace(" · ", "\n", 1)
+        axes.set_title(f"{where}\n{pass_words(row.passed)}", loc="left", fontsize=7)
         axes.set_xlabel("calls")
         axes.set_xscale("log")
         axes.set_yscale("log")

@@ -217,8 +217,8 @@ def latencies(timing: pd.DataFrame, roofs: Sequence[Record], styles: Styles, tit
     figure.legend(handles, labels, loc="outside right upper")
     known = sorted(f for f in floors if not math.isnan(f))
     between = " to ".join(dict.fromkeys(f"{f:.2g}" for f in (known[0], known[-1]))) if known else ""
-    dotted = f"; dotted: one operation on one number, {between} µs" if known else ""
-    head(figure, f"Time against size, {title}\nmedian over all rounds; {count(timing)}{dotted}{rest}")
+    least = f"\none operation on one number: {between} µs, dotted where that is near" if known else ""
+    head(figure, f"Time against size, {title}\nmedian over all rounds; {count(timing)}{least}{rest}")
     return figure
 
 
@@ -323,6 +323,6 @@ def curves(training: pd.DataFrame, styles: Styles, title: str) -> Figure:
     lower.xaxis.set_major_locator(MaxNLocator(integer=True))
     upper.legend(loc="center right", ncols=2)  # the naive forecast is named at the top, or below the middle
     where = f"{first.dtype} · {first.device} · {first.steps} steps of SGD"
-    starts = f"{training['starts'].min()}–{training['starts'].max()} starts checked, the first is drawn"
-    head(figure, f"Training, {title}\n{first.task_title}\n{where} · {starts}")
+    starts = "–".join(str(n) for n in dict.fromkeys((training["starts"].min(), training["starts"].max())))
+    head(figure, f"Training, {title}\n{first.task_title}\n{where} · {starts} starts checked, the first is drawn")
     return figure

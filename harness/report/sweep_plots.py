@@ -162,9 +162,9 @@ def _samples(axes: Axes, rows: pd.DataFrame) -> None:
         start += len(own) + 2
     axes.axhline(1.0, color=GREY, linewidth=0.6)
     row = next(frames.rows_of(rows))
-    size, _, rest = group_title(row).partition(" · ")
+    where = group_title(row).replace(" · ", "\n", 1)
     axes.set_title(
-        f"the baseline's samples in order, by launch\n{size}\n{rest} · {pass_words(row.passed)}", loc="left", fontsize=7
+        f"the baseline's samples in order, by launch\n{where}\n{pass_words(row.passed)}", loc="left", fontsize=7
     )
     axes.set_xticks([])
     axes.set_ylabel("time ÷ median")

@@ -60,7 +60,7 @@ def test_the_launch_floor_is_drawn_where_it_is_near_and_said_in_any_case(tmp_pat
         (axes,) = figure.axes
         assert bool(axes.get_ylim()[0] < 1e6 / rate) is inside
         assert [1e6 / rate] * 2 in [list(line.get_ydata()) for line in axes.lines]
-        assert f"one operation on one number, {1e6 / rate:.2g} µs" in figure.get_suptitle().replace("\n", " ")
+        assert f"one operation on one number: {1e6 / rate:.2g} µs" in figure.get_suptitle().replace("\n", " ")
     other = plots.latencies(timing, [{**launch, "threads": 2, "per_second": 1e6}], styles, "one")
     assert "dotted" not in other.get_suptitle()
 

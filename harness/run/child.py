@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import random
+import selectors
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import harness
-from harness.run.jobs import NOTE_BYTES, Job, read_note
+from harness.run.jobs import HELD, NOTE_BYTES, Job, read_note
 
 WORKER = "harness.run.worker"
 
@@ -27,6 +28,8 @@ ALLOCATOR = {
 """glibc's thresholds, fixed in CPU workers: left to move, runs of one script differ up to ninefold by page faults."""
 
 LONGEST_MESSAGE = 1 << 28
+LONGEST_START = 60.0
+"""Seconds for which the imports of a held worker are waited for; after that it is watched like any other."""
 MESSAGE = {"cell", "seconds", "records"}
 
 
@@ -40,6 +43,7 @@ class Child:
     Args:
         scratch: a folder for its files, and for compile caches where they are to be empty or cannot be kept.
         program: the module that it runs.
+        held: it stops when its imports are done, until ``go``.
 
     Raises:
         OSError: its files cannot be written.
@@ -47,7 +51,7 @@ class Child:
 
     node = ""
 
-    def __init__(self, job: Job, scratch: Path, program: str = WORKER) -> None:
+    def __init__(self, job: Job, scratch: Path, program: str = WORKER, held: bool = False) -> None:
         self.job = job
         caches = Path(tempfile.mkdtemp(dir=_made(scratch))) if job.cold else compile_caches(scratch)
         scratch = scratch / "workers"
@@ -59,8 +63,8 @@ class Child:
         self._job.write_text(job.to_json())
         # -P: a file called triton.py in the current folder must not pass for the package
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", program, str(self._job), str(self._note)],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._errors,
+            [sys.executable, "-P", "-m", program, str(self._job), str(self._note), *([HELD] if held else [])],
+            stdin=subprocess.PIPE if held else subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._errors,
             env=_environment(job, caches), start_new_session=True,
         )  # fmt: skip
         self._rest = b""
@@ -87,6 +91,19 @@ class Child:
     def finished(self) -> bool:
         """Whether all its cells are done."""
         return self.done >= {cell.name for cell in self.job.cells}
+
+    def wait_until_held(self) -> None:
+        """Until the imports of a held worker are done, or it has ended."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self, selectors.EVENT_READ)
+            if selector.select(LONGEST_START):
+                os.read(self.fileno(), 1)
+
+    def go(self) -> None:
+        """Let a held worker begin."""
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        self._alive_at = time.monotonic()
 
     def idle_seconds(self) -> float:
         """Time since the worker last said or noted something."""
@@ -128,11 +145,14 @@ class Child:
 
     def stop(self) -> None:
         """Kill the process and all that it started; ``error`` is the last line that went to standard error."""
+        if self._errors.closed:
+            return
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
-        if self.process.stdout is not None:
-            self.process.stdout.close()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                pipe.close()
         self._note.unlink(missing_ok=True)
         self._job.unlink(missing_ok=True)
         self.error = self._last_error()

@@ -78,10 +78,12 @@ class Conductor:
         running: list[Launch] = []
         try:
             while pool.waiting or running:
+                since = time.monotonic()
                 while (launch := pool.start(parallel)) is not None:
                     self.attempt += 1
                     running.append(launch)
-                    self._since[launch] = time.monotonic()
+                    self._since[launch] = since
+                    since = time.monotonic()
                 for launch in pool.ready(POLL_SECONDS):
                     self._hear(launch, running)
                 for launch in list(running):

@@ -16,6 +16,8 @@ from harness.records.schema import Group
 NOTE_BYTES = 4096
 GREETING = b"layerbench"
 """Goes before each reply of a subject: anything else in its pipe is known at once, whatever length it claims."""
+HELD = "held"
+"""Argument of a worker that says when its imports are done, by an empty line, and waits for the end of its input."""
 DEVICE_LOST = 70
 """Exit code of a worker whose CUDA context a strategy has destroyed."""
 

@@ -170,9 +170,9 @@ def time_group(process: Process, cells: Sequence[Cell]) -> None:
 
     timed: dict[str, list[str]] = {WHOLE: list(warm)}
     notes = {s: note_bytes(str(group), s, f"launch {launch}") for s in warm}
-    gc.unfreeze()
-    gc.collect()
-    gc.freeze()  # a collection of all that a compiler loads takes 0.3 s; once a group is enough
+    if not gc.get_freeze_count():  # all that a compiler loads takes the collector 0.2 s, each time: once is enough
+        gc.collect()
+        gc.freeze()
     for cell in cells:
         for regime, clock in clocks_for(group.device).items():  # anew: the last pass's CUDA graphs are let go
             able = {s: warm[s].made for s in cell.strategies if s in warm}

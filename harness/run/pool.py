@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import selectors
 from collections import deque
 from collections.abc import Sequence
@@ -11,6 +12,8 @@ from typing import Any, Protocol
 from harness.records.store import Record
 from harness.run.child import WORKER, Child
 from harness.run.jobs import Job
+
+MOST_TOGETHER = 4
 
 
 class LostError(RuntimeError):
@@ -88,6 +91,9 @@ class Pool(Protocol):
 class LocalPool:
     """Worker processes on this machine.
 
+    Those that run one after the other are started a few at a time: what they import takes longer than many a cell, and
+    disturbs nobody while none of them has begun.
+
     Args:
         scratch: a folder for their files.
         program: the module that they run.
@@ -99,12 +105,13 @@ class LocalPool:
     def __init__(self, scratch: Path, program: str = WORKER) -> None:
         self._scratch, self._program = scratch, program
         self._waiting: deque[Job] = deque()
+        self._held: deque[Child] = deque()
         self._running: list[Child] = []
 
     @property
     def waiting(self) -> int:
-        """Jobs not started yet."""
-        return len(self._waiting)
+        """Jobs not begun yet."""
+        return len(self._waiting) + len(self._held)
 
     def offer(self, job: Job) -> None:
         """See ``Pool``."""
@@ -112,11 +119,22 @@ class LocalPool:
 
     def start(self, parallel: int) -> Child | None:
         """See ``Pool``."""
-        if not self._waiting or len(self._running) >= parallel:
+        if not self.waiting or len(self._running) >= parallel:
             return None
-        child = Child(self._waiting.popleft(), self._scratch, self._program)
+        if not self._held:
+            self._prepare(1 if parallel > 1 else min(MOST_TOGETHER, len(os.sched_getaffinity(0)), len(self._waiting)))
+        child = self._held.popleft()
+        child.go()
         self._running.append(child)
         return child
+
+    def _prepare(self, together: int) -> None:
+        """Start the next processes; where they are several, up to where each would begin."""
+        for _ in range(together):
+            self._held.append(Child(self._waiting.popleft(), self._scratch, self._program, held=together > 1))
+        if together > 1:
+            for child in self._held:
+                child.wait_until_held()
 
     def ready(self, seconds: float) -> list[Child]:
         """See ``Pool``."""
@@ -132,9 +150,10 @@ class LocalPool:
     def clear(self) -> None:
         """See ``Pool``."""
         self._waiting.clear()
-        for child in self._running:
+        for child in (*self._running, *self._held):
             child.stop()
         self._running = []
+        self._held.clear()
 
     def news(self) -> tuple[Record, ...]:
         """The header of a run has the environment of this machine."""

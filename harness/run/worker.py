@@ -1,8 +1,8 @@
 """One launch: a fresh process that does the cells of a job and reports each as it ends.
 
-The arguments are the paths of the job (JSON) and of the note. Finished cells go out as lines of JSON on a private copy
-of standard output; whatever strategies print goes to standard error. torch is imported late, so that a worker whose
-parent is killed at once dies too.
+The arguments are the paths of the job (JSON) and of the note, and perhaps that it is held. Finished cells go out as
+lines of JSON on a private copy of standard output; whatever strategies print goes to standard error. torch is imported
+late, so that a worker whose parent is killed at once dies too.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from harness.run.jobs import Cell, Job
+from harness.run.jobs import HELD, Cell, Job
 
 if TYPE_CHECKING:
     from harness.run.process import Process
@@ -45,12 +45,22 @@ def live_and_die_with_the_parent() -> None:
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
+def wait_for_its_turn(out: IO[str]) -> None:
+    """Of a held worker: what comes before may go on beside others, what comes after goes on alone."""
+    print(file=out, flush=True)
+    sys.stdin.read()
+
+
 def main() -> None:
     """Read a job, do it; ends at once, whatever threads a strategy has left running."""
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     live_and_die_with_the_parent()
     job = Job.from_json(Path(sys.argv[1]).read_text())
+    if HELD in sys.argv[3:]:
+        import harness.run.measuring  # noqa: F401 - torch with it, which takes a second or two
+
+        wait_for_its_turn(out)
     if job.device == "cpu" and any(cell.kind in ("time", "roofs", "proofs") for cell in job.cells):
         pin(job.threads)
     work(job, out, Path(sys.argv[2]))

@@ -15,7 +15,8 @@ from typing import Any
 
 from harness.records.environment import collect
 from harness.records.schema import LayerFacts, StrategyFacts, Work, as_record
-from harness.run.jobs import NOTE_BYTES, Cell, Job, note_bytes
+from harness.run.jobs import HELD, NOTE_BYTES, Cell, Job, note_bytes
+from harness.run.worker import wait_for_its_turn
 
 KIND = "LAYERBENCH_STUB_KIND"
 SIZES = {"cpu": {profile: ["N=1", "N=2", "N=3"] for profile in ("quick", "default")}}
@@ -24,6 +25,8 @@ SIZES = {"cpu": {profile: ["N=1", "N=2", "N=3"] for profile in ("quick", "defaul
 def main() -> None:
     """As the worker's."""
     job, note = Job.from_json(Path(sys.argv[1]).read_text()), Path(sys.argv[2])
+    if HELD in sys.argv[3:]:
+        wait_for_its_turn(sys.stdout)
     for cell in job.cells:
         for strategy in cell.strategies:
             note.write_bytes(note_bytes(str(cell.group), strategy, cell.kind).ljust(NOTE_BYTES, b"\0"))

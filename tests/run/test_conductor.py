@@ -52,3 +52,12 @@ def test_without_its_controls_the_gate_does_not_go_on(tmp_path: Path) -> None:
     with pytest.raises(WorkerError, match="the controls of the gate cannot run here: killed by signal 9"):
         conductor._ended(child, "ended")
     journal.close()
+
+
+def test_a_worker_that_cannot_begin_is_told_in_its_own_words(tmp_path: Path) -> None:
+    jobs = [Job((Cell("roofs", (), NOWHERE),), (), "cpu", 1, seed, 0.0) for seed in (0, 1)]
+    journal = Journal(tmp_path)
+    conductor = Conductor(journal, Reporter(), LocalPool(tmp_path / "scratch", "no_such_module"), 60.0)
+    with pytest.raises(WorkerError, match=r"a worker ended before its first cell: .*no_such_module"):
+        conductor.run(jobs)
+    journal.close()

@@ -290,8 +290,11 @@ def test_nothing_that_fits_is_nothing_checked(cli: Cli) -> None:
 
 
 def test_a_committed_run_is_reported_again(cli: Cli, tmp_path: Path) -> None:
-    """Records of earlier versions lack what was added since."""
-    for number, records in enumerate(sorted((ROOT / "results").rglob(f"{FILE}*"))):
+    """Records of earlier versions lack what was added since. Sealed runs: see publish/test_committed.py."""
+    runs = [
+        file for file in sorted((ROOT / "results").rglob(f"{FILE}*")) if not (file.parent / "manifest.json").exists()
+    ]
+    for number, records in enumerate(runs):
         folder = tmp_path / str(number)
         folder.mkdir()
         (folder / records.name).write_bytes(records.read_bytes())

@@ -85,7 +85,8 @@ def use_when(rows: pd.DataFrame) -> str:
     picks = [name for name, _ in Counter(sure["pick"]).most_common()]
     if not picks[1:]:
         if not left:
-            return f"Use {picks[0]} always."
+            cases = f"all {len(sure)} cases that were" if len(sure) > 1 else "the one case that was"
+            return f"Use {picks[0]} in {cases} measured."
         if len(sure) == 1:
             where = _where(measured, measured["confidence"] != "unsettled")
             return f"Use {picks[0]} {where}, the one case that is settled.{doubt}"

@@ -145,8 +145,9 @@ def break_evens(timing: pd.DataFrame, first: pd.DataFrame, styles: Styles, title
         axes.set_yscale("log")
         plain_ticks(axes.xaxis)
         plain_ticks(axes.yaxis)
-    for axes in panels.flat[len(groups) :]:
-        axes.set_visible(False)
+    for number in range(len(groups), panels.size):
+        panels.flat[number].set_visible(False)
+        panels.flat[number - columns].tick_params(labelbottom=True)  # it is the last one of its column
     for line in panels:
         line[0].set_ylabel("seconds in all")
     handles, labels = legend(panels.flat)

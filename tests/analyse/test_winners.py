@@ -42,12 +42,13 @@ GRID = [(p, t, d) for p in ("forward", "step") for t in ("float32", "bfloat16") 
 @pytest.mark.parametrize(
     ("rule", "sentence"),
     [
-        (lambda p, t, d: "a", "Use a always."),
+        (lambda p, t, d: "a", "Use a in all 12 cases that were measured."),
         (lambda p, t, d: "b" if t == "bfloat16" and d != "N=4" else "a", "Use a, but b for bfloat16 at N=1 and for bfloat16 at N=2."),
         (lambda p, t, d: "b" if d == "N=4" else "a", "Use a, but b at N=4."),
         (lambda p, t, d: "b" if p == "step" and t == "float32" and d == "N=1" else "a", "Use a, but b for step float32 at N=1."),
         (lambda p, t, d: "b" if d == "N=4" or (p == "step" and d == "N=2") else "a", "Use a, but b at N=4 and for step at N=2."),
-        (lambda p, t, d: "" if d == "N=4" else "a", "Use a always."),
+        (lambda p, t, d: "" if d == "N=4" else "a", "Use a in all 8 cases that were measured."),
+        (lambda p, t, d: "a" if (p, t, d) == GRID[0] else "", "Use a in the one case that was measured."),
         (lambda p, t, d: "", "Nothing was measured."),
     ],
 )  # fmt: skip

@@ -7,6 +7,7 @@
 # make audit            settle the beliefs about custom layers, and write docs/how-parameters-are-updated.md
 # make docs             the reference pages, docs/reference, from --help and docstrings
 # make mutate           mutate every hand-written gradient and see whether the gate notices (15 min)
+# make fuzz             the loader of bundles against more than 10,000 random inputs, counted
 # make report RUN=DIR   page, tables and plots of a run again, from its records
 # make clean            remove what make made; results stay
 #
@@ -30,7 +31,7 @@ DEVICE_ARG := $(if $(DEVICE),--device $(DEVICE))
 # a test process for each core, where pytest-xdist is installed; a file's tests stay together and share what is dear
 WORKERS = $(shell $(PY) -c "import xdist" 2>/dev/null && echo "-n auto --dist loadfile --no-loadscope-reorder")
 
-.PHONY: bench test test-page lint verify aot audit docs mutate report clean setup
+.PHONY: bench test test-page lint verify aot audit docs mutate fuzz report clean setup
 
 bench: $(SETUP)
 	$(PY) -m harness bench --profile $(PROFILE) $(DEVICE_ARG) $(ARGS)
@@ -49,6 +50,9 @@ docs: $(SETUP_DEV)
 
 mutate: $(SETUP_DEV)
 	$(PY) -m tests.mutation $(ARGS)
+
+fuzz: $(SETUP_DEV)
+	FUZZ=8 $(PY) -m pytest -q -p no:xdist --timeout 3600 --hypothesis-show-statistics tests/publish/test_opening.py -k 'harm or within'
 
 report: $(SETUP)
 	@test -n "$(RUN)" || { echo "make report RUN=DIR: give the folder of a run" >&2; exit 2; }

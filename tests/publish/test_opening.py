@@ -32,6 +32,8 @@ def _said(call: Callable[[], object]) -> str:
 
 
 SMALL = Limits(files=20, bytes=100_000)
+FUZZ = int(os.environ.get("FUZZ", "1"))
+"""Times as many random inputs; ``make fuzz`` tries more than 10⁴."""
 
 
 def _entry(
@@ -172,7 +174,7 @@ def test_a_folder_with_a_link_a_pipe_too_many_or_too_deep(tmp_path: Path) -> Non
         pass
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400 * FUZZ, deadline=None)
 @given(st.text(max_size=40))
 def test_a_name_that_is_taken_stays_within(name: str) -> None:
     said = _said(lambda: safe_name(name))
@@ -194,7 +196,7 @@ def _whole_tar() -> bytes:
 WHOLE = _whole_tar()
 
 
-@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=600 * FUZZ, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.tuples(st.integers(0, len(WHOLE) - 1), st.integers(0, 255)), max_size=8),
     st.binary(max_size=64),
@@ -238,7 +240,7 @@ def lines(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     return (folder / "records.jsonl").read_bytes().splitlines()
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300 * FUZZ, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_record_does_harm(tmp_path: Path, lines: list[bytes], data: st.DataObject) -> None:
     import json
@@ -265,7 +267,7 @@ def test_no_record_does_harm(tmp_path: Path, lines: list[bytes], data: st.DataOb
     assert {p.parent for p in tmp_path.rglob("*") if p.is_file()} <= {folder, folder / "tables"}
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300 * FUZZ, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(found=JSON, known=st.dictionaries(st.sampled_from([*claiming.FIELDS, "odd"]), JSON, max_size=6))
 def test_no_claim_does_harm(tmp_path: Path, found: object, known: dict[str, object]) -> None:
     import json

@@ -29,8 +29,6 @@ from harness.run.wanted import Wanted
 
 REPORT_SECONDS = 20.0
 SECOND_LOOK = "second look"
-LAUNCHES_TOGETHER = 2
-"""Launches whose processes may start together; before each such few it is asked what fits."""
 
 
 @dataclass(frozen=True)
@@ -207,17 +205,16 @@ class _Run:
         possible, else so that all planned launches fit."""
         groups, plan = list(self.plan.groups), self.plan
         around = estimates.around_seconds(plan)
-        for launch in (1, *range(2, plan.launches + 1, LAUNCHES_TOGETHER)):
-            together = range(launch, min(launch + LAUNCHES_TOGETHER, plan.launches + 1)) if launch > 1 else (launch,)
+        for launch in range(1, plan.launches + 1):
             slots = self.pool.slots
             estimated = {g: estimates.launch_seconds(plan, g) for g in groups}
             taken = estimated | fitting.last_seconds(groups, self._cells)
             groups = self._that_fit(groups, taken, around, launch)
             began, before = time.monotonic(), len(self.conductor.done)
-            self.conductor.run([j for n in together for j in plan.launch_jobs(n, groups, self._failures())])
+            self.conductor.run(plan.launch_jobs(launch, groups, self._failures()))
             if len(self.conductor.done) > before:  # else an earlier attempt had done it
                 spent = fitting.last_seconds(groups, self._cells)
-                around = max(0.0, slots * (time.monotonic() - began) / len(together) - sum(spent.values()))
+                around = max(0.0, slots * (time.monotonic() - began) - sum(spent.values()))
             if launch == 1:
                 self.conductor.run(plan.memory_jobs(self._failures(), groups))
 
@@ -235,10 +232,8 @@ class _Run:
                 f"second look: {plan.profile.more_launches} more launches of {len(only)} inconclusive passes of groups"
             )
             self.reporter.adjust(plan.profile.more_launches * len(only))
-        more = range(plan.launches + 1, plan.launches + plan.profile.more_launches + 1)
-        self.conductor.run(
-            [j for launch in more for j in plan.launch_jobs(launch, plan.groups, self._failures(), only)]
-        )
+        for launch in range(plan.launches + 1, plan.launches + plan.profile.more_launches + 1):
+            self.conductor.run(plan.launch_jobs(launch, plan.groups, self._failures(), only))
 
     def _that_fit(self, groups: list[Group], seconds: dict[Group, float], around: float, launch: int) -> list[Group]:
         plan, left = self.plan, self._limit - REPORT_SECONDS - (time.monotonic() - self._started)

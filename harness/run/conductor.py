@@ -78,7 +78,7 @@ class Conductor:
         running: list[Launch] = []
         try:
             while pool.waiting or running:
-                since = time.monotonic()
+                since = time.monotonic()  # before its start, which may take as long as its imports
                 while (launch := pool.start(parallel)) is not None:
                     self.attempt += 1
                     running.append(launch)

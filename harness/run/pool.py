@@ -14,6 +14,7 @@ from harness.run.child import WORKER, Child
 from harness.run.jobs import Job
 
 MOST_TOGETHER = 4
+"""Processes that are started side by side, to begin one after the other; never more than there are processors."""
 
 
 class LostError(RuntimeError):

@@ -57,24 +57,22 @@ def main() -> None:
     os.dup2(2, 1)
     live_and_die_with_the_parent()
     job = Job.from_json(Path(sys.argv[1]).read_text())
-    if HELD in sys.argv[3:]:
-        import harness.run.measuring  # noqa: F401 - torch with it, which takes a second or two
-
-        wait_for_its_turn(out)
-    if job.device == "cpu" and any(cell.kind in ("time", "roofs", "proofs") for cell in job.cells):
-        pin(job.threads)
     work(job, out, Path(sys.argv[2]))
     out.flush()
     os._exit(0)
 
 
 def work(job: Job, out: IO[str], note: Path) -> None:
-    """Do the cells in order; the timing cells of a group together."""
+    """Do the cells in order, once the imports are done and its turn has come; the timing cells of a group together."""
     import torch
 
     from harness.run.measuring import time_group
     from harness.run.process import Process
 
+    if HELD in sys.argv[3:]:
+        wait_for_its_turn(out)
+    if job.device == "cpu" and any(cell.kind in ("time", "roofs", "proofs") for cell in job.cells):
+        pin(job.threads)
     torch.set_num_threads(job.threads)
     process = Process(job, out, note)
     waiting = list(job.cells)

@@ -64,7 +64,8 @@ def test_those_that_wait_are_stopped_with_the_rest(pool: LocalPool) -> None:
     (second,) = pool._held
     assert first is not None
     pool.clear()
-    assert (pool.waiting, first.process.returncode, second.process.returncode) == (0, first.process.returncode, -9)
+    assert None not in (first.process.returncode, second.process.returncode)
+    assert pool.waiting == 0
     assert pool.start(1) is None
 
 

@@ -56,6 +56,16 @@ class Values:
         return {name: x for name, x in self.inputs.items() if self.operands[name].differentiable}
 
 
+def moved(tensor: Tensor, device: str) -> Tensor:
+    """On a device, with the strides that it has: a plain copy makes contiguous what is not dense."""
+    if tensor.device.type == device or tensor.is_contiguous():
+        return tensor.to(device)
+    if not tensor.numel():
+        return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=device)
+    extent = 1 + sum((n - 1) * stride for n, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    return tensor.as_strided((extent,), (1,)).to(device).as_strided(tensor.shape, tensor.stride(), 0)
+
+
 def draw(layer: Layer, dims: Dims, dtype: torch.dtype, device: str, seed: int) -> Values:
     """Draw everything that one call of a layer needs.
 

@@ -30,6 +30,8 @@ class Kernel:
         options: compile options such as ``{"num_warps": 4}``.
         targets: what these signatures and options are for, such as ``("sm_90",)``; empty: for every target. A kernel
             with other configurations for other targets is stated once for each.
+        dtypes: names of those that it is launched with, where that is not every dtype which the strategy claims: a
+            kernel for some dtypes on some targets, beside one for all.
     """
 
     function: Any
@@ -37,6 +39,7 @@ class Kernel:
     signatures: Mapping[str, Mapping[str, str | int | bool]]
     options: Mapping[str, int] = field(default_factory=dict)
     targets: tuple[str, ...] = ()
+    dtypes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         one_of("targets", self.targets, TARGETS, some=False)
@@ -49,11 +52,11 @@ class Tuning:
     Attributes:
         table: its launches.
         passed: the pass that it is timed in.
-        size: what ``up_to`` counts, from the dims.
+        size: what ``up_to`` counts, from the dims; None where the kernel is not launched at such dims.
         candidates: configurations to try for such a size and dtype (its name), beside the one in the table.
     """
 
     table: Launches
     passed: Literal["forward", "backward"]
-    size: Callable[[Dims], int]
+    size: Callable[[Dims], int | None]
     candidates: Callable[[int, str], Sequence[Mapping[str, int]]]

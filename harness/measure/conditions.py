@@ -83,7 +83,15 @@ class NvmlConditions:
     def __init__(self, nvml: Any, index: int = 0) -> None:
         nvml.nvmlInit()
         self._nvml, self._gpu = nvml, nvml.nvmlDeviceGetHandleByIndex(index)
-        self._default = float(nvml.nvmlDeviceGetDefaultApplicationsClock(self._gpu, nvml.NVML_CLOCK_SM))
+        self._default = self._default_clock()
+
+    def _default_clock(self) -> float:
+        """Of the multiprocessors; the highest where the driver knows no default, as new ones don't; 0: neither."""
+        n = self._nvml
+        for ask in (n.nvmlDeviceGetDefaultApplicationsClock, n.nvmlDeviceGetMaxClockInfo):
+            with contextlib.suppress(n.NVMLError):
+                return float(ask(self._gpu, n.NVML_CLOCK_GRAPHICS))
+        return 0.0
 
     def read(self) -> Reading:
         """``sm_mhz``, ``memory_mhz``, ``watts``, ``celsius``, and ``events``, NVML's bit mask of what slows it down."""
@@ -112,7 +120,7 @@ def conditions_of(device: str) -> Conditions:
     try:
         found = NvmlConditions(nvml, _visible_index())
         found.read()
-    except nvml.NVMLError:
+    except (nvml.NVMLError, AttributeError):  # an older package lacks names
         return Silent()
     return found
 

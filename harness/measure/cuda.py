@@ -2,8 +2,8 @@
 
 * ``wall``: wall time of a batch of calls, synchronised at both ends. Includes what Python and the launches cost.
 * ``device_cold``: time between two events around each call, the L2 cache flushed before each pair: a layer in a
-  network, whose operands come from memory. The flush keeps the device busy while the call is being launched, so that
-  waiting for launches stays out unless a call has very many.
+  network, whose operands come from memory. After the flush the device sleeps for as long as the launches of the last
+  such call took (1 ms at most), so that waiting for launches stays out.
 * ``device_hot``: a CUDA graph of calls, replayed: kernels back to back, operands in the cache where they fit.
 
 They answer different questions and are never mixed. Source: the events' and graphs' semantics are those of the PyTorch
@@ -22,6 +22,7 @@ import torch
 from harness.measure.passes import Call
 
 GRAPH_SECONDS, MOST_CALLS_IN_GRAPH = 1e-3, 10
+MOST_SLEEP, CYCLES_A_SECOND = 1e-3, 2e9
 FLUSH_BYTES = 256 * 2**20
 
 
@@ -55,20 +56,26 @@ class ColdClock:
 
     def __init__(self, flush: Any = None, cuda: Any = torch.cuda) -> None:
         self._cuda, self._flush = cuda, flush or _flusher()
+        self._launching: dict[int, tuple[Call, float]] = {}
 
     def seconds(self, call: Call, n: int) -> float:
         """See ``Clock``."""
         pairs = []
+        _, launching = self._launching.get(id(call), (call, 0.0))
         for _ in range(n):
             made = call.prepare()
             start, end = self._cuda.Event(enable_timing=True), self._cuda.Event(enable_timing=True)
             self._flush()
+            self._cuda._sleep(int(min(launching, MOST_SLEEP) * CYCLES_A_SECOND))
             start.record()
+            began = perf_counter_ns()
             kept = call.run(made)
+            launching = (perf_counter_ns() - began) * 1e-9
             end.record()
             pairs.append((start, end))
             del kept, made
         self._cuda.synchronize()
+        self._launching[id(call)] = call, launching
         return round(math.fsum(start.elapsed_time(end) for start, end in pairs) * 1e-3, 9)
 
 
@@ -110,10 +117,14 @@ class GraphClock:
             one = self._between_events(once)
         self._cuda.current_stream().wait_stream(aside)
         calls = max(1, min(MOST_CALLS_IN_GRAPH, math.ceil(GRAPH_SECONDS / max(one, 1e-9))))
-        graph = self._cuda.CUDAGraph()
-        with self._cuda.graph(graph):
-            for _ in range(calls):
-                once()
+        graph, before = self._cuda.CUDAGraph(), self._cuda.current_stream()
+        try:
+            with self._cuda.graph(graph):
+                for _ in range(calls):
+                    once()
+        except BaseException:
+            self._cuda.set_stream(before)  # torch leaves the stream of a capture that fails current
+            raise
         graph.replay()
         return graph, calls
 

@@ -105,6 +105,7 @@ def _on_cuda(work: Callable[[Callable[[str], None]], None]) -> dict[str, _Span]:
     spans: dict[str, _Span] = {}
     gc.collect()
     torch.cuda.synchronize()
+    torch.cuda.empty_cache()  # else what the warm-up reserved would serve
 
     def now(what: str) -> int:
         return int(torch.cuda.memory_stats()[f"requested_bytes.all.{what}"])

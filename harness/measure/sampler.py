@@ -23,7 +23,8 @@ from harness.measure.conditions import Conditions, Reading, Silent
 from harness.measure.passes import Call
 
 REWARM_CALLS = 2
-SAMPLE_SECONDS = 5e-3
+SAMPLE_SECONDS, MOST_SPENT = 5e-3, 10
+"""Of a sample; and how many times as long its preparation may make it, where that is all but the whole of it."""
 WARM_UP_SECONDS, WARM_UP_CALLS, WARM_UP_LIMIT = 0.3, 20, 3.0
 STEADY_WITHIN = 0.1
 MOST_ROUNDS, FEWEST_ROUNDS = 21, 7
@@ -99,15 +100,19 @@ def warm_up(call: Call, clock: Clock) -> bool:
 
 
 def calibrate(call: Call, clock: Clock) -> tuple[int, float]:
-    """Number of calls that last SAMPLE_SECONDS together, and what they lasted.
+    """Number of calls that last SAMPLE_SECONDS together, and how long it took to time them.
 
     The number is grown until they do: single calls tell little of a batch.
     """
     clock.seconds(call, REWARM_CALLS)
     n = 1
-    while (lasted := clock.seconds(call, n)) < SAMPLE_SECONDS:
+    while True:
+        started = time.perf_counter()
+        lasted = clock.seconds(call, n)
+        spent = time.perf_counter() - started
+        if lasted >= SAMPLE_SECONDS or spent >= MOST_SPENT * SAMPLE_SECONDS:
+            return n, max(lasted, spent)
         n = max(n + 1, math.ceil(n * min(10.0, SAMPLE_SECONDS / max(lasted, 1e-9))))
-    return n, lasted
 
 
 def rounds_within(seconds: float, series: Sequence[Series], samples: Sequence[float], most: int = MOST_ROUNDS) -> int:
@@ -127,7 +132,8 @@ def sample(
 ) -> tuple[list[Series], Rounds]:
     """Time the arms in paired rounds for about the given time, the garbage collector off.
 
-    A round in which the chip was throttled is done again as a whole, at most three times; nothing else is left out.
+    A round in which the chip was throttled is done again as a whole, at most three times; after a round that stayed
+    throttled none is done again, for then it is how the chip runs. Nothing else is left out.
 
     Args:
         about_to: told of each arm before it runs, so that one that kills the process can be named.
@@ -141,18 +147,20 @@ def sample(
         calls, lasted = calibrate(arm.call, clock)
         series.append(Series(arm, calls))
         first.append(lasted)
-    rounds = Rounds()
+    rounds, hopeless = Rounds(), False
     gc.collect()
     gc.disable()
     try:
         for _ in range(rounds_within(seconds, series, first, most_rounds)):
-            for attempt in range(1 + MOST_REDONE):
+            for attempt in range(1 + (0 if hopeless else MOST_REDONE)):
                 taken = []
                 for position, one in enumerate(rng.sample(series, len(series))):
                     about_to(one.arm)
                     taken.append((one, take(one, clock, position)))
                 reading = machine.read()
-                if not machine.throttled(reading) or attempt == MOST_REDONE:
+                throttled = machine.throttled(reading)
+                hopeless = hopeless or (throttled and attempt == MOST_REDONE)
+                if not throttled or hopeless:
                     break
                 rounds.redone += 1
             rounds.readings.append(reading)

@@ -29,6 +29,8 @@ from harness.run.wanted import Wanted
 
 REPORT_SECONDS = 20.0
 SECOND_LOOK = "second look"
+MOST_GATES_ON_A_GPU = 4
+"""At a time: each holds a reference and an oracle in float64 at the sizes that will be measured."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,7 @@ class _Run:
     def carry_out(self) -> Outcome:
         """All stages, the gate first."""
         slots = self.pool.slots
-        parallel = 1 if "cuda" in self.plan.devices else max(1, min(2, len(os.sched_getaffinity(0))))
+        parallel = self._gates_at_a_time()
         parallel = slots if self.pool.spreads else parallel
         gate_minutes, minutes = estimates.minutes(self.plan, parallel, slots)
         self._announce(gate_minutes, minutes if self.settings.measure else 0.0)
@@ -170,6 +172,11 @@ class _Run:
         except OutOfTimeError:
             self.reporter.say("the budget is spent: what was finished is kept", style="yellow")
         return Outcome(self.folder, tuple(self.failures), self.controls["missed"])
+
+    def _gates_at_a_time(self) -> int:
+        """Two where there are two processors: nothing is timed in a gate. On a GPU more, as kernels are compiled."""
+        processors = len(os.sched_getaffinity(0))
+        return max(1, min(MOST_GATES_ON_A_GPU, processors // 2) if "cuda" in self.plan.devices else min(2, processors))
 
     def _controls_run(self) -> int:
         return self.controls["caught"] + self.controls["missed"]

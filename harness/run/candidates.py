@@ -30,11 +30,45 @@ AT_A_TIME = 8
 def try_candidates(process: Process, cell: Cell) -> Iterator[Any]:
     """The candidates of one kernel (``cell.passed``) of a strategy at one size."""
     (name,) = cell.strategies
+    for tuning in _tunings(process, cell):
+        yield from tried(Bench(process, cell.group), name, tuning, clocks_for(cell.group.device)[REGIME])
+
+
+def compile_candidates(process: Process, cell: Cell) -> Iterator[Any]:
+    """The same candidates run once, so that Triton's cache holds them when they are timed; no records.
+
+    Processes do this side by side, as compilation takes far longer than all the timing.
+    """
+    (name,) = cell.strategies
+    for tuning in _tunings(process, cell):
+        bench = Bench(process, cell.group)
+        for config in _configs(bench, tuning)[1:]:
+            process.about_to(str(cell.group), name, f"{cell.passed} {config}")
+            try:
+                call = bench.ready(name).calls[WHOLE]
+                with tuning.table.forced(config):
+                    call.run(call.prepare())
+            except Exception:  # noqa: BLE001 - it fails again, and is written down, where it is to be timed
+                continue
+    yield from ()
+
+
+def _tunings(process: Process, cell: Cell) -> Iterator[Tuning]:
+    (name,) = cell.strategies
     process.about_to(str(cell.group), name, f"candidates of {cell.passed}")
     strategy: Strategy = process.strategy(cell.group.layer, name)
-    for tuning in strategy.tunings:
-        if tuning.table.path.stem == cell.passed:
-            yield from tried(Bench(process, cell.group), name, tuning, clocks_for(cell.group.device)[REGIME])
+    return (tuning for tuning in strategy.tunings if tuning.table.path.stem == cell.passed)
+
+
+def _configs(bench: Bench, tuning: Tuning) -> list[dict[str, int]]:
+    """The configuration of the table and the others; none where there are no others, or the kernel is not launched."""
+    size = tuning.size(bench.dims)
+    others = [] if size is None else [dict(c) for c in tuning.candidates(size, bench.group.dtype)]
+    if size is None or not others:
+        return []
+    target = target_of(bench.values.cotangent.device)
+    current = dict(tuning.table.row(target, bench.group.dtype, size).config)
+    return [current, *(c for c in others if c != current)]
 
 
 def tried(bench: Bench, strategy: str, tuning: Tuning, clock: Clock) -> Iterator[Candidate]:
@@ -44,12 +78,15 @@ def tried(bench: Bench, strategy: str, tuning: Tuning, clock: Clock) -> Iterator
     rounds, each batch of them beside the current one.
     """
     g, table = bench.group, tuning.table
+    configs = _configs(bench, tuning)
+    if not configs:
+        return
+    current = configs[0]
     size = tuning.size(bench.dims)
+    assert size is not None
     target = target_of(bench.values.cotangent.device)
     row = table.row(target, g.dtype, size)
     made = bench.ready(strategy)
-    current = dict(row.config)
-    others = [dict(c) for c in tuning.candidates(size, g.dtype) if dict(c) != current]
 
     def record(config: Mapping[str, int], result: str, **more: Any) -> Candidate:
         return Candidate(
@@ -58,7 +95,7 @@ def tried(bench: Bench, strategy: str, tuning: Tuning, clock: Clock) -> Iterator
         )  # fmt: skip
 
     sound = []
-    for config in (current, *others):
+    for config in configs:
         bench.process.about_to(str(g), strategy, f"{table.path.stem} {config}")
         wrong = _problem(bench, made, table, config)
         if wrong is None:

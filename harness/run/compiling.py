@@ -53,10 +53,18 @@ def _compiled(layer: str, strategy: str, kernel: Kernel, signature: str, target:
 
 
 def undeclared(strategy: Strategy, target: str) -> list[tuple[str, str]]:
-    """Kernel and dtype wherever a strategy claims a dtype in which a kernel of it has no signature for the target."""
+    """Kernel and dtype wherever a strategy claims a dtype in which a kernel of it has no signature for the target.
+
+    Kernels for some dtypes owe no signature to others, nor to a target that none of their statements is for.
+    """
     declared: dict[str, set[str]] = {}
+    wanted: dict[str, tuple[str, ...]] = {}
     for kernel in strategy.kernels:
+        here = target in (kernel.targets or (target,))
+        if kernel.dtypes and not here:
+            continue
+        wanted[kernel.function.__name__] = kernel.dtypes or strategy.dtypes
         types = declared.setdefault(kernel.function.__name__, set())
-        if target in (kernel.targets or (target,)):
+        if here:
             types |= {str(t).lstrip("*") for s in kernel.signatures.values() for t in s.values() if str(t)[:1] == "*"}
-    return [(name, d) for name, types in declared.items() for d in strategy.dtypes if TYPES[d] not in types]
+    return [(name, d) for name, types in declared.items() for d in wanted[name] if TYPES[d] not in types]

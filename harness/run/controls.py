@@ -53,6 +53,10 @@ def _check_module(process: Process, cell: Cell, desk: _Desk) -> Iterator[Control
             if control.cuda and device != "cuda":
                 yield ControlResult(name, control.fault, device, check, "not_run", "shows on a GPU only")
                 continue
+            if control.interpreted and device == "cuda":
+                detail = "shows in Triton's interpreter only"
+                yield ControlResult(name, control.fault, device, check, "not_run", detail)
+                continue
             found = desk.caught(name, check, level, {control.dtype})
             yield ControlResult(name, control.fault, device, check, "caught" if found else "missed", found)
 

@@ -33,7 +33,7 @@ def launch_seconds(plan: Plan, group: Group) -> float:
     take long."""
     regimes = REGIMES if group.device == "cuda" else 1
     warm_up = WARM_UP_SECONDS * (len(plan.strategies[group]) + 1)
-    sampling = 1.25 * plan.profile.seconds * len(plan.passes_of(group)) * regimes
+    sampling = 1.25 * plan.seconds_on(group.device) * len(plan.passes_of(group)) * regimes
     return warm_up + sampling + MEMORY_SECONDS / plan.launches
 
 

@@ -50,7 +50,9 @@ def read_note(text: bytes) -> tuple[str, str, str] | None:
     return group, strategy, what
 
 
-Kind = Literal["describe", "gate", "controls", "roofs", "proofs", "memory", "time", "first_call", "compile", "tune"]
+Kind = Literal[
+    "describe", "gate", "controls", "roofs", "proofs", "memory", "time", "first_call", "compile", "tune", "try"
+]
 
 
 ALONE = ("describe", "controls", "roofs", "proofs")
@@ -93,7 +95,7 @@ class Cell:
             target.
         sizes: in a ``gate`` cell, the groups whose sizes are checked beside the layer's own check sizes; in a
             ``roofs`` cell, the groups that run on the device.
-        passed: the pass that is timed; in a ``tune`` cell the kernel.
+        passed: the pass that is timed; in a ``try`` or ``tune`` cell the kernel, whose candidates are run or timed.
         baseline: the strategy that is also timed against itself.
         interpret: whether Triton kernels run in its interpreter.
         scope: what is checked in the cells of the gate.
@@ -121,8 +123,8 @@ class Cell:
                 return f"controls {self.group.device}"
             case "compile":
                 return f"compile {self.group.layer}/{self.strategies[0]} {self.group.device}"
-            case "tune":
-                return f"tune {self.group} {self.strategies[0]} {self.passed}"
+            case "try" | "tune":
+                return f"{self.kind} {self.group} {self.strategies[0]} {self.passed}"
             case "proofs":
                 return f"proofs {self.strategies[0]}" + (f" {self.launch}" if self.launch else "")
             case "roofs":

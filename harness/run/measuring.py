@@ -199,6 +199,9 @@ def time_group(process: Process, cells: Sequence[Cell]) -> None:
                     extra.append(Rounds(group, cell.passed, launch, regime, rounds.redone, readings, spent))
                     break
         if cell is cells[-1]:
+            del clock  # and with it the graphs of the last pass, whose memory the judge may need
+            if group.device == "cuda":
+                torch.cuda.empty_cache()
             extra += [status for passed, names in timed.items() for status in _judged(bench, warm, passed, names)]
         process.close(cell, extra, time.perf_counter() - started)
         extra, started = [], time.perf_counter()

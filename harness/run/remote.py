@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from harness.layers.drawing import Values
+from harness.layers.drawing import Values, moved
 from harness.layers.spec import Dims
 from harness.run import subject
 from harness.run.jobs import GREETING, how_it_ended
@@ -149,8 +149,8 @@ def _raised(reply: dict[str, Any]) -> dict[str, Any]:
 
 def _parts(values: Values) -> dict[str, Any]:
     return {
-        "inputs": {n: t.detach().cpu() for n, t in values.inputs.items()},
-        "parameters": {n: t.detach().cpu() for n, t in values.parameters.items()},
-        "cotangent": values.cotangent.detach().cpu(),
-        "target": values.target.detach().cpu(),
+        "inputs": {n: moved(t.detach(), "cpu") for n, t in values.inputs.items()},
+        "parameters": {n: moved(t.detach(), "cpu") for n, t in values.parameters.items()},
+        "cotangent": moved(values.cotangent.detach(), "cpu"),
+        "target": moved(values.target.detach(), "cpu"),
     }

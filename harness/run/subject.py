@@ -22,6 +22,9 @@ from typing import Any
 from harness.run.jobs import DEVICE_LOST, GREETING
 from harness.run.worker import live_and_die_with_the_parent
 
+KEPT_BYTES = 2**31
+"""Of GPU memory that may stay in torch's cache between requests: other subjects need some at the same time."""
+
 
 def main(connection: Connection, sources: tuple[str, ...], device: str, interpret: bool) -> None:
     """Answer requests until the connection closes.
@@ -115,7 +118,11 @@ class Shelf:
         try:
             values = [_values(v, layer, self.device) for v in request["values"]]
             found = answer(layer, strategy, probe, request["dims"], values, request["options"])
-            return {"answer": {n: t.detach().cpu() for n, t in found.items()}}
+            plain = {n: t.detach().cpu() for n, t in found.items()}
+            del found, values
+            if self.device == "cuda" and torch.cuda.memory_reserved() > KEPT_BYTES:
+                torch.cuda.empty_cache()
+            return {"answer": plain}
         except WrongAnswerError as wrong:
             return {"wrong": [wrong.tensor, str(wrong)]}
         except StrategyError as error:
@@ -136,12 +143,12 @@ class Shelf:
 
 
 def _values(parts: dict[str, Any], layer: Any, device: str) -> Any:
-    from harness.layers.drawing import Values
+    from harness.layers.drawing import Values, moved
 
     return Values(
-        {n: t.to(device) for n, t in parts["inputs"].items()},
-        {n: t.to(device) for n, t in parts["parameters"].items()},
-        parts["cotangent"].to(device),
-        parts["target"].to(device),
+        {n: moved(t, device) for n, t in parts["inputs"].items()},
+        {n: moved(t, device) for n, t in parts["parameters"].items()},
+        moved(parts["cotangent"], device),
+        moved(parts["target"], device),
         layer.operands,
     )

@@ -5,7 +5,9 @@ It runs by itself, never within a benchmark: what is timed there has its configu
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import os
 import tempfile
 import time
 from collections import Counter
@@ -28,6 +30,8 @@ from harness.run.wanted import UsageError, Wanted
 DTYPES = ("bfloat16", "float32")
 MARGIN = 0.01
 """What a candidate must gain to take the place of what the table has: as much as the tie band of a GPU."""
+SIDE_BY_SIDE = max(1, min(8, len(os.sched_getaffinity(0)) // 2))
+"""Processes that compile candidates at a time, before any is timed; each has a context and operands on the device."""
 SECONDS, CELL_SECONDS = 1.0, 20.0
 """For the samples of candidates timed together, and what a cell takes with its compilations, roughly."""
 
@@ -94,7 +98,8 @@ def tune(settings: Settings, label: Callable[[Record, str], Path]) -> tuple[Path
         described = opening.describe(settings.sources, scratch, settings.timeout, reporter)
         if not described.environment.get("gpu"):
             raise NoDeviceError("no CUDA device is available to this torch: launches are tuned on the GPU they are for")
-        cells = list(cells_of(described, settings, folders))
+        batches = list(cells_of(described, settings, folders))
+        cells = [cell for batch in batches for cell in batch]
         if not cells:
             raise NoDeviceError("none of the strategies asked for has tables of launches: nothing to tune")
         folder = settings.out or label(described.environment, "tune")
@@ -105,7 +110,7 @@ def tune(settings: Settings, label: Callable[[Record, str], Path]) -> tuple[Path
             header = opening.header_without_groups(wanted, "cuda")
             journal.write([header, described.environment, CellEnd(0.0)], opening.HEADER, 1)
             reporter.say(f"records: {folder}")
-            reporter.estimate(CELL_SECONDS * len(cells), len(cells))
+            reporter.estimate(CELL_SECONDS * len(cells), 2 * len(cells))
             deadline = None if settings.budget is None else started + settings.budget
             conductor = Conductor(
                 journal,
@@ -117,7 +122,10 @@ def tune(settings: Settings, label: Callable[[Record, str], Path]) -> tuple[Path
                 heard=found.append,
             )
             try:
-                conductor.run([Job(tuple(cells), settings.sources, "cuda", 1, settings.seed, SECONDS)])
+                for batch in batches:
+                    tried = [dataclasses.replace(cell, kind="try") for cell in batch]
+                    conductor.run(_jobs(tried, settings, SIDE_BY_SIDE), SIDE_BY_SIDE)
+                    conductor.run(_jobs(batch, settings, 1))
             except OutOfTimeError:
                 reporter.say("the budget is spent: tables are written from what was finished", style="yellow")
         finally:
@@ -126,6 +134,12 @@ def tune(settings: Settings, label: Callable[[Record, str], Path]) -> tuple[Path
     made = list(choices(candidates, folders, folder.name, str(described.environment["gpu"])))
     write(made)
     return folder, made
+
+
+def _jobs(cells: Sequence[Cell], settings: Settings, hands: int) -> list[Job]:
+    """The cells dealt out to so many processes."""
+    dealt = [tuple(cells[i::hands]) for i in range(min(hands, len(cells)))]
+    return [Job(own, settings.sources, "cuda", 1, settings.seed, SECONDS) for own in dealt]
 
 
 def _refuse_unknown(settings: Settings, layers: Sequence[str]) -> None:
@@ -139,8 +153,8 @@ def _refuse_unknown(settings: Settings, layers: Sequence[str]) -> None:
                 raise UsageError(f"unknown {what} {name!r}: choose from {', '.join(known)}")
 
 
-def cells_of(described: opening.Described, settings: Settings, folders: Mapping[str, Path]) -> Iterator[Cell]:
-    """A cell for each table × size × dtype, the most telling size first."""
+def cells_of(described: opening.Described, settings: Settings, folders: Mapping[str, Path]) -> Iterator[list[Cell]]:
+    """A cell for each table × dtype, size by size, the most telling size of each layer first."""
     sizes = {f.layer: f.sizes.get("cuda", {}).get("full", []) for f in described.layers}
     strategies = [
         s for s in described.strategies
@@ -148,12 +162,14 @@ def cells_of(described: opening.Described, settings: Settings, folders: Mapping[
         and (s.strategy in settings.strategies or not settings.strategies)
     ]  # fmt: skip
     for place in range(max(map(len, sizes.values()), default=0)):
-        for s in strategies:
-            for kernel in dict.fromkeys(s.kernels):
-                has_table = (folders[s.layer] / "launches" / f"{kernel}.csv").exists()
-                for dtype in (settings.dtypes or DTYPES) if has_table and place < len(sizes[s.layer]) else ():
-                    group = Group(s.layer, sizes[s.layer][place], dtype, "cuda", 1)
-                    yield Cell("tune", (s.strategy,), group, kernel)
+        batch = [
+            Cell("tune", (s.strategy,), Group(s.layer, sizes[s.layer][place], dtype, "cuda", 1), kernel)
+            for s in strategies if place < len(sizes[s.layer])
+            for kernel in dict.fromkeys(s.kernels) if (folders[s.layer] / "launches" / f"{kernel}.csv").exists()
+            for dtype in settings.dtypes or DTYPES
+        ]  # fmt: skip
+        if batch:
+            yield batch
 
 
 def choices(records: Sequence[Record], folders: Mapping[str, Path], run: str, gpu: str) -> Iterator[Choice]:

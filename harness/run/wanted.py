@@ -22,7 +22,7 @@ class Profile:
         dtypes: for every size; ``more_dtypes`` for the first size only.
         every_core: whether the first size is also measured with all physical cores.
         cold: whether cold first calls (empty compile caches) are measured.
-        seconds: for the samples of one pass of one group in one launch.
+        seconds: for the samples of one pass of one group in one launch; half of it by each clock of a GPU.
         more_launches: of a second look at what the first left inconclusive; 0 for no second look.
         minutes: for the whole run, the gate among it; groups that do not fit are left out, the least telling first.
         variants: devices on which variants of strategies are measured without being asked for by name.

@@ -95,7 +95,7 @@ def _work_of(kind: str) -> Work:
     measures: dict[str, Work] = {"roofs": measure_roofs, "memory": measure_memory, "first_call": first_call}
     if kind in measures:
         return measures[kind]
-    from harness.run.candidates import try_candidates
+    from harness.run.candidates import compile_candidates, try_candidates
     from harness.run.compiling import compile_kernels
     from harness.run.controls import check_controls
     from harness.run.describe import describe
@@ -109,6 +109,7 @@ def _work_of(kind: str) -> Work:
         "proofs": prove,
         "compile": compile_kernels,
         "tune": try_candidates,
+        "try": compile_candidates,
     }
     return others[kind]
 

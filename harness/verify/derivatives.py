@@ -82,9 +82,11 @@ def walked_twice(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> An
 def buffers_kept() -> Iterator[None]:
     """Compiled backwards that give up their buffers refuse the graphs that are walked more than once.
 
-    Nor may one come from Inductor's cache, whose key leaves the setting out: it would write over what is kept.
+    Nor may one come from Inductor's cache, whose key leaves the setting out: it would write over what is kept. The
+    settings hold for this thread, so backwards on a GPU, which have threads of their own, are run in it too.
     """
     inductor = sys.modules.get("torch._inductor.config")  # to import it would import Triton
     uncached = inductor.patch(fx_graph_cache=False) if inductor else nullcontext()
-    with torch._functorch.config.patch(donated_buffer=False), uncached:
+    here = torch.autograd.set_multithreading_enabled(False)
+    with torch._functorch.config.patch(donated_buffer=False), uncached, here:
         yield

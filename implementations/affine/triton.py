@@ -10,6 +10,9 @@ programs a tile. They leave partial sums, as those of dL/db do, which are added 
 results repeat bit for bit. Accumulators and partial sums are float32 (float64 for float64 inputs). float32 products are
 exact ones (``input_precision="ieee"``), as torch's are: Triton's own default on NVIDIA is TF32.
 
+On GPUs with a copy engine for tensors, products of 16-bit numbers that are large enough go to kernels of their own, see
+``_blocks.py``.
+
 The launches are raw custom ops, so that ``torch.compile`` and ``vmap`` see them as one op each; the operands carry a
 batch axis V of their own, into which ``vmap`` folds. The backward is made of Functions of the same kind, so that it can
 be differentiated again: z is an output that is differentiable too, and only the second derivative of GELU is left to
@@ -26,6 +29,8 @@ from torch import Tensor
 
 from harness import Strategy, Style
 
+from ._blocks import TUNINGS, can_take, launch_blocks
+from ._blocks import declared as declared_blocks
 from ._launches import (
     GROUP_M,
     SLOPE_COLUMNS,
@@ -119,6 +124,9 @@ def _wide(dtype: torch.dtype) -> torch.dtype:
 
 def _launch(a: Tensor, b: Tensor, bias: Tensor | None, c: Tensor, z: Tensor | None, gelu: bool) -> None:
     """Fill c [parts, V, M, N], and z [V, M, N] if it is given; c need not have the axis of parts."""
+    if c.dim() == 3 and can_take(a, b, gelu):
+        launch_blocks(a, b, bias, c, z, gelu)
+        return
     (V, M, K), N = a.shape, b.shape[2]
     block_m, block_n, block_k, warps = tile_of(a, b)
     product_kernel[(triton.cdiv(M, block_m) * triton.cdiv(N, block_n), V, c.shape[0] if c.dim() == 4 else 1)](
@@ -134,7 +142,7 @@ def _launch(a: Tensor, b: Tensor, bias: Tensor | None, c: Tensor, z: Tensor | No
 def run_product(a: Tensor, b: Tensor, bias: Tensor | None) -> Tensor:
     """a [V, M, K], b [V, K, N], bias [V, N] or None -> a b + bias [V, M, N]; any strides."""
     shape = (a.shape[0], a.shape[1], b.shape[2])
-    parts = parts_of(a, b) if bias is None else 1
+    parts = 1 if bias is not None or can_take(a, b, gelu=False) else parts_of(a, b)
     c = a.new_empty(shape) if parts == 1 else a.new_empty((parts, *shape), dtype=_wide(a.dtype))
     _launch(a, b, bias, c, None, gelu=False)
     return c if parts == 1 else c.sum(0).to(a.dtype)
@@ -348,6 +356,7 @@ strategy = Strategy(
     devices=("cuda",),
     needs=("triton",),
     simplicity=5,
-    kernels=declared(product_kernel, slope_kernel, column_sum_kernel),
+    kernels=(*declared(product_kernel, slope_kernel, column_sum_kernel), *declared_blocks()),
+    tunings=TUNINGS,
     style=Style("#E69F00", "X", "-"),
 )

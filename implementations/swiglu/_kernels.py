@@ -34,6 +34,15 @@ def _store(c, tile, v, m, n, M, N):
 
 
 @triton.jit
+def _added(total, a_tile, b_tile):
+    """total + a_tile b_tile; float32 terms are added up block by block, not in one chain as long as K."""
+    if a_tile.dtype == tl.float32:
+        return total + tl.dot(a_tile, b_tile, input_precision="ieee", out_dtype=total.dtype)
+    else:  # noqa: RET505 - kernels branch at compile time
+        return tl.dot(a_tile, b_tile, total, input_precision="ieee", out_dtype=total.dtype)
+
+
+@triton.jit
 def _add_product(
     total, a, b, m, n, M, N, K, a_m, a_k, b_k, b_n, BLOCK_K: tl.constexpr, WIDEN: tl.constexpr,
 ):  # fmt: skip
@@ -45,7 +54,7 @@ def _add_product(
     for start in range(0, K, BLOCK_K):
         a_tile = _load(a, (m < M)[:, None] & (k < K - start)[None, :], WIDEN)
         b_tile = _load(b, (k < K - start)[:, None] & (n < N)[None, :], WIDEN)
-        total = tl.dot(a_tile, b_tile, total, input_precision="ieee", out_dtype=total.dtype)
+        total = _added(total, a_tile, b_tile)
         a += block * a_k
         b += block * b_k
     return total
@@ -87,8 +96,8 @@ def twin_kernel(
         inside = (k < K - start)[:, None] & (n < N)[None, :]
         x_tile = _load(x, (m < M)[:, None] & (k < K - start)[None, :], WIDEN)
         gate_tile, up_tile = _load(gate, inside, WIDEN), _load(up, inside, WIDEN)
-        a_tile = tl.dot(x_tile, gate_tile, a_tile, input_precision="ieee", out_dtype=wide)
-        b_tile = tl.dot(x_tile, up_tile, b_tile, input_precision="ieee", out_dtype=wide)
+        a_tile = _added(a_tile, x_tile, gate_tile)
+        b_tile = _added(b_tile, x_tile, up_tile)
         x += block * x_k
         gate += block * gate_k
         up += block * up_k

@@ -27,10 +27,11 @@ def test_what_the_system_does_not_tell_is_left_out(tmp_path: Path) -> None:
 
 def _nvml(mhz: int) -> SimpleNamespace:
     return SimpleNamespace(
-        NVML_CLOCK_SM=1, NVML_CLOCK_MEM=2, NVML_TEMPERATURE_GPU=0,
+        NVML_CLOCK_GRAPHICS=0, NVML_CLOCK_SM=1, NVML_CLOCK_MEM=2, NVML_TEMPERATURE_GPU=0, NVMLError=OSError,
         nvmlInit=lambda: None,
         nvmlDeviceGetHandleByIndex=lambda index: index,
-        nvmlDeviceGetDefaultApplicationsClock=lambda gpu, kind: 1980,
+        nvmlDeviceGetDefaultApplicationsClock=lambda gpu, kind: 1980 if kind == 0 else None,
+        nvmlDeviceGetMaxClockInfo=lambda gpu, kind: 2100,
         nvmlDeviceGetClockInfo=lambda gpu, kind: mhz if kind == 1 else 2619,
         nvmlDeviceGetPowerUsage=lambda gpu: 451_300,
         nvmlDeviceGetTemperature=lambda gpu, kind: 51,
@@ -43,6 +44,19 @@ def test_a_gpu_tells_its_clocks_and_is_throttled_below_three_quarters_of_its_def
     assert reading == {"sm_mhz": 1500, "memory_mhz": 2619, "watts": 451.3, "celsius": 51, "events": 4}
     assert not NvmlConditions(_nvml(1500)).throttled(reading)
     assert NvmlConditions(_nvml(1480)).throttled({"sm_mhz": 1480.0})
+
+
+def test_a_driver_that_knows_no_default_clock_has_a_highest_one() -> None:
+    nvml = _nvml(1500)
+
+    def deprecated(gpu: int, kind: int) -> int:
+        raise nvml.NVMLError("requested functionality has been deprecated")
+
+    nvml.nvmlDeviceGetDefaultApplicationsClock = deprecated
+    nvml.nvmlDeviceGetMaxClockInfo = lambda gpu, kind: 2100
+    assert NvmlConditions(nvml).throttled({"sm_mhz": 1500.0})
+    nvml.nvmlDeviceGetMaxClockInfo = deprecated
+    assert not NvmlConditions(nvml).throttled({"sm_mhz": 1.0})
 
 
 def test_without_nvml_a_gpu_tells_nothing() -> None:

@@ -1,5 +1,6 @@
 """The CUDA clocks on a device that is made up: every kernel takes a millisecond of its time."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -18,12 +19,21 @@ class FakeCuda:
 
     def __init__(self) -> None:
         self.now, self.flushed, self._captured = 0.0, 0, None
+        self.slept: list[int] = []
+        self.stream_set: Any = None
 
     def kernel(self, seconds: float = KERNEL) -> None:
         if self._captured is None:
             self.now += seconds
         else:
             self._captured.seconds += seconds
+
+    def _sleep(self, cycles: int) -> None:
+        self.slept.append(cycles)
+        self.now += cycles / 2e9
+
+    def set_stream(self, stream: Any) -> None:
+        self.stream_set = stream
 
     def flush(self) -> None:
         self.flushed += 1
@@ -49,8 +59,14 @@ class FakeCuda:
     @contextmanager
     def graph(self, graph: Any) -> Iterator[None]:
         self._captured = graph
-        yield
-        self._captured = None
+        try:
+            yield
+        finally:
+            self._captured = None
+
+    @property
+    def capturing(self) -> bool:
+        return self._captured is not None
 
     @contextmanager
     def stream(self, stream: Any) -> Iterator[None]:
@@ -77,6 +93,26 @@ def _call(cuda: FakeCuda, kernels: int = 1) -> Call:
 def test_a_cold_call_is_timed_without_its_preparation_and_the_flush_before_each(cuda: FakeCuda) -> None:
     assert ColdClock(cuda.flush, cuda).seconds(_call(cuda, 3), 5) == pytest.approx(5 * 3 * KERNEL)
     assert cuda.flushed == 5
+
+
+def test_the_device_sleeps_while_a_cold_call_is_launched_but_for_a_millisecond_at_most(cuda: FakeCuda) -> None:
+    clock = ColdClock(cuda.flush, cuda)
+    slow = Call(lambda: None, lambda _: [time.sleep(0.02), cuda.kernel()])
+    quick = Call(lambda: None, lambda _: cuda.kernel())
+    assert clock.seconds(slow, 2) == pytest.approx(2 * KERNEL)
+    assert clock.seconds(quick, 1) == pytest.approx(KERNEL)
+    assert clock.seconds(slow, 1) == pytest.approx(KERNEL)
+    assert cuda.slept == [0, 2_000_000, 0, 2_000_000]  # a call's first launch is as long as it is
+
+
+def test_a_capture_that_fails_leaves_the_stream_as_it_was(cuda: FakeCuda) -> None:
+    def waits(_: Any) -> None:
+        if cuda.capturing:
+            raise RuntimeError("operation not permitted when stream is capturing")
+
+    with pytest.raises(RuntimeError, match="capturing"):
+        GraphClock(cuda).seconds(Call(lambda: None, waits), 1)
+    assert cuda.stream_set is not None
 
 
 @pytest.mark.parametrize("n", [1, 7, 40])

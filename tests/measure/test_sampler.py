@@ -105,7 +105,8 @@ def test_throttled_rounds_are_done_again_whole_and_counted() -> None:
 
 def test_a_chip_that_stays_throttled_is_measured_all_the_same_and_says_so() -> None:
     series, rounds = sample(_arms(2), FakeClock(), 1.0, random.Random(0), conditions=Hot(set(range(1000))))
-    assert rounds.redone == MOST_REDONE * len(series[0].samples)
+    assert rounds.redone == MOST_REDONE  # of its first round: then it is how the chip runs
+    assert len(series[0].samples) == len(rounds.readings) > 1
     assert {r["sm_mhz"] for r in rounds.readings} == {700.0}
 
 

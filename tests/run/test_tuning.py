@@ -91,7 +91,7 @@ def test_a_cell_for_each_table_size_and_dtype_the_most_telling_size_first(folder
 
     def cells(**more: Any) -> list[tuple[str, str, str]]:
         found = cells_of(described, Settings((), **more), {"one": folder})
-        return [(c.group.dims, c.group.dtype, c.passed) for c in found]
+        return [(c.group.dims, c.group.dtype, c.passed) for batch in found for c in batch]
 
     assert cells() == [(d, t, "k") for d in ("N=9", "N=1") for t in ("bfloat16", "float32")]
     assert cells(dtypes=("float32",), strategies=("triton",)) == [("N=9", "float32", "k"), ("N=1", "float32", "k")]

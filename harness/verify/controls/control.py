@@ -23,6 +23,7 @@ class Control:
         dtype: the only dtype in which it is wrong, if it is one.
         dear: whether it takes two processes, so that it runs in ``verify --full`` and the tests only.
         cuda: whether it can show on a GPU only.
+        interpreted: whether it can show in Triton's interpreter only, which knows every address that is touched.
     """
 
     fault: int
@@ -32,6 +33,7 @@ class Control:
     dtype: str = ""
     dear: bool = False
     cuda: bool = False
+    interpreted: bool = False
 
 
 def normal(shape: tuple[int, ...], generator: Generator) -> Tensor:

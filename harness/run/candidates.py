@@ -16,7 +16,7 @@ from harness.measure.conditions import conditions_of
 from harness.measure.passes import Call, Ready
 from harness.measure.sampler import Arm, sample
 from harness.records.kernels import Candidate
-from harness.run.jobs import Cell
+from harness.run.jobs import PARTS, Cell
 from harness.run.measuring import WHOLE, Bench
 from harness.run.process import Process
 from harness.verify.asking import status_of
@@ -35,14 +35,14 @@ def try_candidates(process: Process, cell: Cell) -> Iterator[Any]:
 
 
 def compile_candidates(process: Process, cell: Cell) -> Iterator[Any]:
-    """The same candidates run once, so that Triton's cache holds them when they are timed; no records.
+    """A part of the same candidates (``cell.launch``) run once, so that Triton's cache holds them when they are timed.
 
-    Processes do this side by side, as compilation takes far longer than all the timing.
+    Processes do this side by side, as compilation takes far longer than all the timing. No records.
     """
     (name,) = cell.strategies
     for tuning in _tunings(process, cell):
         bench = Bench(process, cell.group)
-        for config in _configs(bench, tuning)[1:]:
+        for config in _configs(bench, tuning)[1 + cell.launch :: PARTS]:
             process.about_to(str(cell.group), name, f"{cell.passed} {config}")
             try:
                 call = bench.ready(name).calls[WHOLE]

@@ -50,6 +50,8 @@ def read_note(text: bytes) -> tuple[str, str, str] | None:
     return group, strategy, what
 
 
+PARTS = 4
+"""In which a kernel's candidates are compiled, each part a ``try`` cell: processes take them side by side."""
 Kind = Literal[
     "describe", "gate", "controls", "roofs", "proofs", "memory", "time", "first_call", "compile", "tune", "try"
 ]
@@ -90,6 +92,7 @@ class Cell:
     """A unit of work that is done or not done.
 
     Attributes:
+        launch: number of the launch; in a ``try`` cell which part of the candidates.
         strategies: those concerned; as ``layer/strategy`` in a ``describe`` cell, where they are not to be imported.
         group: what is measured; in a ``gate`` cell a group without dims; in a ``compile`` cell its device is the
             target.
@@ -123,8 +126,10 @@ class Cell:
                 return f"controls {self.group.device}"
             case "compile":
                 return f"compile {self.group.layer}/{self.strategies[0]} {self.group.device}"
-            case "try" | "tune":
-                return f"{self.kind} {self.group} {self.strategies[0]} {self.passed}"
+            case "tune":
+                return f"tune {self.group} {self.strategies[0]} {self.passed}"
+            case "try":
+                return f"try {self.group} {self.strategies[0]} {self.passed} part {self.launch}"
             case "proofs":
                 return f"proofs {self.strategies[0]}" + (f" {self.launch}" if self.launch else "")
             case "roofs":

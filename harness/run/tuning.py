@@ -22,7 +22,7 @@ from harness.records.schema import CellEnd, Group
 from harness.records.store import Journal, Record
 from harness.run import opening
 from harness.run.conductor import Conductor, OutOfTimeError
-from harness.run.jobs import Cell, Job
+from harness.run.jobs import PARTS, Cell, Job
 from harness.run.pool import LocalPool
 from harness.run.progress import Reporter
 from harness.run.wanted import UsageError, Wanted
@@ -30,7 +30,7 @@ from harness.run.wanted import UsageError, Wanted
 DTYPES = ("bfloat16", "float32")
 MARGIN = 0.01
 """What a candidate must gain to take the place of what the table has: as much as the tie band of a GPU."""
-SIDE_BY_SIDE = max(1, min(8, len(os.sched_getaffinity(0)) // 2))
+SIDE_BY_SIDE = max(1, min(12, len(os.sched_getaffinity(0)) - 2))
 """Processes that compile candidates at a time, before any is timed; each has a context and operands on the device."""
 SECONDS, CELL_SECONDS = 1.0, 20.0
 """For the samples of candidates timed together, and what a cell takes with its compilations, roughly."""
@@ -110,7 +110,7 @@ def tune(settings: Settings, label: Callable[[Record, str], Path]) -> tuple[Path
             header = opening.header_without_groups(wanted, "cuda")
             journal.write([header, described.environment, CellEnd(0.0)], opening.HEADER, 1)
             reporter.say(f"records: {folder}")
-            reporter.estimate(CELL_SECONDS * len(cells), 2 * len(cells))
+            reporter.estimate(CELL_SECONDS * len(cells), (1 + PARTS) * len(cells))
             deadline = None if settings.budget is None else started + settings.budget
             conductor = Conductor(
                 journal,
@@ -123,7 +123,7 @@ def tune(settings: Settings, label: Callable[[Record, str], Path]) -> tuple[Path
             )
             try:
                 for batch in batches:
-                    tried = [dataclasses.replace(cell, kind="try") for cell in batch]
+                    tried = [dataclasses.replace(c, kind="try", launch=i) for c in batch for i in range(PARTS)]
                     conductor.run(_jobs(tried, settings, SIDE_BY_SIDE), SIDE_BY_SIDE)
                     conductor.run(_jobs(batch, settings, 1))
             except OutOfTimeError:

@@ -160,13 +160,16 @@ def steady(strategy: Strategy, dims: Dims, values: Sequence[Values], steps: int)
             vjp(instance, inputs)[1](mine.cotangent)
             return
         with torch.autograd.graph.saved_tensors_hooks(hold, lambda held: held.tensor):
-            instance.call(instance.parameters, inputs)
+            _, pullback = vjp(instance, inputs)
+        pullback(mine.cotangent)
         vjp(instance, inputs)[1](mine.cotangent)
 
     counts = []
     for number in range(2 * steps):
         step()
         if number in (steps - 1, 2 * steps - 1):
+            if mine.cotangent.device.type == "cuda":
+                time.sleep(SETTLING_SECONDS)  # a backward's own thread holds its last tensors for a moment longer
             gc.collect()
             alive = [o for o in gc.get_objects() if issubclass(type(o), Tensor)]
             counts.append((len(alive) + len(saved), sum(t.numel() for t in alive)))

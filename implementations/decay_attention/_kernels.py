@@ -8,6 +8,7 @@ future are never visited, and only those on the diagonal are masked. Heavy tiles
 
 import triton
 import triton.language as tl
+from triton.language.extra import libdevice
 
 
 @triton.jit
@@ -54,16 +55,23 @@ def _grown(t_query, t_key, rate):
 
 
 @triton.jit
+def _log2(grown, FAST: tl.constexpr):
+    """By the card's own instruction, right to 22 bits, where it is to be FAST; else to the last bit but one."""
+    return libdevice.fast_log2f(grown) if FAST else tl.log2(grown)
+
+
+@triton.jit
 def _forward_step(
     total, top, mass, q, k, v, t, t_rows, start, rows, T, amplitude, rate,
-    D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_N: tl.constexpr, WIDEN: tl.constexpr, DIAGONAL: tl.constexpr,
+    D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_N: tl.constexpr, WIDEN: tl.constexpr, FAST: tl.constexpr,
+    DIAGONAL: tl.constexpr,
 ):  # fmt: skip
     keys = start + tl.arange(0, BLOCK_N)
     k_tile = _load_rows(k, keys, T, D, BLOCK_D, WIDEN, DIAGONAL)  # [N, D]
     t_keys = _load_each(t, keys, T, DIAGONAL).to(total.dtype)
     _, grown = _grown(t_rows[:, None], t_keys[None, :], rate)
     products = tl.dot(q, tl.trans(k_tile), input_precision="ieee", out_dtype=total.dtype)
-    s = products * (1.4426950408889634 / D**0.5) - amplitude * tl.log2(grown)  # [M, N]
+    s = products * (1.4426950408889634 / D**0.5) - amplitude * _log2(grown, FAST)  # [M, N]
     if DIAGONAL:
         s = tl.where(keys[None, :] <= rows[:, None], s, float("-inf"))
     higher = tl.maximum(top, tl.max(s, 1))
@@ -78,7 +86,7 @@ def _forward_step(
 def forward_kernel(
     q, k, v, t, amplitude, rate, y, rest, sums, T, H, share,
     D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, WIDEN: tl.constexpr,
-    REST: tl.constexpr,
+    FAST: tl.constexpr, REST: tl.constexpr,
 ):  # fmt: skip
     head, first = _tile(tl.program_id(0), T, BLOCK_M)
     wide: tl.constexpr = sums.dtype.element_ty
@@ -93,11 +101,11 @@ def forward_kernel(
     top, mass = tl.full([BLOCK_M], float("-inf"), wide), tl.zeros([BLOCK_M], wide)
     for start in range(0, first, BLOCK_N):
         total, top, mass = _forward_step(
-            total, top, mass, q_tile, k, v, t, t_rows, start, rows, T, a, r, D, BLOCK_D, BLOCK_N, WIDEN, False
+            total, top, mass, q_tile, k, v, t, t_rows, start, rows, T, a, r, D, BLOCK_D, BLOCK_N, WIDEN, FAST, False
         )
     for start in tl.range(first, tl.minimum(first + BLOCK_M, T), BLOCK_N, num_stages=1):
         total, top, mass = _forward_step(
-            total, top, mass, q_tile, k, v, t, t_rows, start, rows, T, a, r, D, BLOCK_D, BLOCK_N, WIDEN, True
+            total, top, mass, q_tile, k, v, t, t_rows, start, rows, T, a, r, D, BLOCK_D, BLOCK_N, WIDEN, FAST, True
         )
     y_tile = total / mass[:, None]  # [M, D]
     _store_rows(y + head * T * D, y_tile, rows, T, D, BLOCK_D)
@@ -137,7 +145,7 @@ def _certain(sums):
 @triton.jit
 def _key_step(
     dk, dv, k_tile, v_tile, t_keys, keys, q, g, sums, delta, t, start, T, amplitude, rate,
-    D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_M: tl.constexpr, WIDEN: tl.constexpr,
+    D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_M: tl.constexpr, WIDEN: tl.constexpr, FAST: tl.constexpr,
     DIAGONAL: tl.constexpr, NEED_K: tl.constexpr, NEED_V: tl.constexpr,
 ):  # fmt: skip
     rows = start + tl.arange(0, BLOCK_M)
@@ -146,7 +154,7 @@ def _key_step(
     l_rows = _load_each(sums, rows, T)
     _, grown = _grown(t_rows[None, :], t_keys[:, None], rate)
     products = tl.dot(k_tile, tl.trans(q_tile), input_precision="ieee", out_dtype=dk.dtype)
-    s_off = products * (1.4426950408889634 / D**0.5) - amplitude * tl.log2(grown) - l_rows[None, :]  # [N, M]
+    s_off = products * (1.4426950408889634 / D**0.5) - amplitude * _log2(grown, FAST) - l_rows[None, :]  # [N, M]
     if DIAGONAL:
         s_off = tl.where(keys[:, None] <= rows[None, :], s_off, float("-inf"))
     p = tl.exp2(s_off)
@@ -165,7 +173,7 @@ def _key_step(
 def key_kernel(
     q, k, v, t, amplitude, rate, g, sums, delta, dk, dv, T, H, share,
     D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, WIDEN: tl.constexpr,
-    NEED_K: tl.constexpr, NEED_V: tl.constexpr,
+    FAST: tl.constexpr, NEED_K: tl.constexpr, NEED_V: tl.constexpr,
 ):  # fmt: skip
     """dk and dv of a tile of keys: over the queries that see them."""
     tiles = tl.cdiv(T, BLOCK_N)
@@ -184,12 +192,12 @@ def key_kernel(
     for start in tl.range(first, tl.minimum(first + BLOCK_N, T), BLOCK_M, num_stages=1):
         dk_tile, dv_tile = _key_step(
             dk_tile, dv_tile, k_tile, v_tile, t_keys, keys, q, g, sums, delta, t, start, T, a, r,
-            D, BLOCK_D, BLOCK_M, WIDEN, True, NEED_K, NEED_V,
+            D, BLOCK_D, BLOCK_M, WIDEN, FAST, True, NEED_K, NEED_V,
         )  # fmt: skip
     for start in range(first + BLOCK_N, T, BLOCK_M):
         dk_tile, dv_tile = _key_step(
             dk_tile, dv_tile, k_tile, v_tile, t_keys, keys, q, g, sums, delta, t, start, T, a, r,
-            D, BLOCK_D, BLOCK_M, WIDEN, False, NEED_K, NEED_V,
+            D, BLOCK_D, BLOCK_M, WIDEN, FAST, False, NEED_K, NEED_V,
         )  # fmt: skip
     if NEED_K:
         _store_rows(dk + head * T * D, dk_tile * (1 / D**0.5), keys, T, D, BLOCK_D)
@@ -200,7 +208,7 @@ def key_kernel(
 @triton.jit
 def _query_step(
     dq, of_a, of_r, q_tile, g_tile, t_rows, l_rows, d_rows, rows, k, v, t, start, T, amplitude, rate,
-    D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_N: tl.constexpr, WIDEN: tl.constexpr,
+    D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_N: tl.constexpr, WIDEN: tl.constexpr, FAST: tl.constexpr,
     DIAGONAL: tl.constexpr, NEED_Q: tl.constexpr, NEED_A: tl.constexpr, NEED_R: tl.constexpr,
 ):  # fmt: skip
     keys = start + tl.arange(0, BLOCK_N)
@@ -208,7 +216,7 @@ def _query_step(
     v_tile = _load_rows(v, keys, T, D, BLOCK_D, WIDEN, DIAGONAL)
     t_keys = _load_each(t, keys, T, DIAGONAL).to(dq.dtype)
     gaps, grown = _grown(t_rows[:, None], t_keys[None, :], rate)
-    logs = tl.log2(grown)
+    logs = _log2(grown, FAST)
     products = tl.dot(q_tile, tl.trans(k_tile), input_precision="ieee", out_dtype=dq.dtype)
     s_off = products * (1.4426950408889634 / D**0.5) - amplitude * logs - l_rows[:, None]  # [M, N]
     if DIAGONAL:
@@ -228,7 +236,7 @@ def _query_step(
 def query_kernel(
     q, k, v, t, amplitude, rate, g, sums, delta, dq, partials, T, H, share,
     D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, WIDEN: tl.constexpr,
-    NEED_Q: tl.constexpr, NEED_A: tl.constexpr, NEED_R: tl.constexpr,
+    FAST: tl.constexpr, NEED_Q: tl.constexpr, NEED_A: tl.constexpr, NEED_R: tl.constexpr,
 ):  # fmt: skip
     """dq of a tile of queries, and its share of the gradients of amplitude and rate: a row of partials [2]."""
     head, first = _tile(tl.program_id(0), T, BLOCK_M)
@@ -248,12 +256,12 @@ def query_kernel(
     for start in range(0, first, BLOCK_N):
         dq_tile, of_a, of_r = _query_step(
             dq_tile, of_a, of_r, q_tile, g_tile, t_rows, l_rows, d_rows, rows, k, v, t, start, T, a, r,
-            D, BLOCK_D, BLOCK_N, WIDEN, False, NEED_Q, NEED_A, NEED_R,
+            D, BLOCK_D, BLOCK_N, WIDEN, FAST, False, NEED_Q, NEED_A, NEED_R,
         )  # fmt: skip
     for start in tl.range(first, tl.minimum(first + BLOCK_M, T), BLOCK_N, num_stages=1):
         dq_tile, of_a, of_r = _query_step(
             dq_tile, of_a, of_r, q_tile, g_tile, t_rows, l_rows, d_rows, rows, k, v, t, start, T, a, r,
-            D, BLOCK_D, BLOCK_N, WIDEN, True, NEED_Q, NEED_A, NEED_R,
+            D, BLOCK_D, BLOCK_N, WIDEN, FAST, True, NEED_Q, NEED_A, NEED_R,
         )  # fmt: skip
     if NEED_Q:
         _store_rows(dq + head * T * D, dq_tile * (1 / D**0.5), rows, T, D, BLOCK_D)

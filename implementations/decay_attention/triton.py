@@ -258,7 +258,7 @@ def _query_candidates(D: int, dtype: str) -> list[dict[str, int]]:
     narrow = dtype in ("bfloat16", "float16")
     tiles = ((64, 32), (64, 64), (128, 32), (128, 64)) if narrow else ((16, 16), (32, 32), (64, 32))
     return [
-        {"BLOCK_M": long, "BLOCK_N": short, "num_warps": warps, "num_stages": stages}
+        {"BLOCK_M": long, "BLOCK_N": short, "FAST": int(narrow), "num_warps": warps, "num_stages": stages}
         for long, short in tiles
         for warps in (4, 8)
         for stages in ((1, 2, 3) if narrow else (1, 2))

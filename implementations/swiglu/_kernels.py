@@ -8,6 +8,9 @@ float64). Programs go down GROUP_M rows of tiles before the next column, so that
 import triton
 import triton.language as tl
 
+SHORT_CHAIN = tl.constexpr(4)
+"""Blocks of float32 terms that are added up before they join the total: one chain of thousands is less exact."""
+
 
 @triton.jit
 def _place(M, N, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, GROUP_M: tl.constexpr):
@@ -34,12 +37,13 @@ def _store(c, tile, v, m, n, M, N):
 
 
 @triton.jit
-def _added(total, a_tile, b_tile):
-    """total + a_tile b_tile; float32 terms are added up block by block, not in one chain as long as K."""
-    if a_tile.dtype == tl.float32:
-        return total + tl.dot(a_tile, b_tile, input_precision="ieee", out_dtype=total.dtype)
-    else:  # noqa: RET505 - kernels branch at compile time
-        return tl.dot(a_tile, b_tile, total, input_precision="ieee", out_dtype=total.dtype)
+def _begun(total, CHAIN: tl.constexpr):
+    return total if CHAIN == 1 else tl.zeros_like(total)
+
+
+@triton.jit
+def _ended(total, part, CHAIN: tl.constexpr):
+    return part if CHAIN == 1 else total + part
 
 
 @triton.jit
@@ -47,16 +51,21 @@ def _add_product(
     total, a, b, m, n, M, N, K, a_m, a_k, b_k, b_n, BLOCK_K: tl.constexpr, WIDEN: tl.constexpr,
 ):  # fmt: skip
     """total + a b of a tile."""
+    CHAIN: tl.constexpr = SHORT_CHAIN if a.dtype.element_ty == tl.float32 else 1
     k = tl.arange(0, BLOCK_K)
     a += m[:, None].to(tl.int64) * a_m + k[None, :].to(tl.int64) * a_k  # [M, K]
     b += k[:, None].to(tl.int64) * b_k + n[None, :].to(tl.int64) * b_n  # [K, N]
     block = tl.full([], BLOCK_K, tl.int64)
-    for start in range(0, K, BLOCK_K):
-        a_tile = _load(a, (m < M)[:, None] & (k < K - start)[None, :], WIDEN)
-        b_tile = _load(b, (k < K - start)[:, None] & (n < N)[None, :], WIDEN)
-        total = _added(total, a_tile, b_tile)
-        a += block * a_k
-        b += block * b_k
+    for start in range(0, K, CHAIN * BLOCK_K):
+        part = _begun(total, CHAIN)
+        for link in tl.static_range(CHAIN):
+            left = K - start - link * BLOCK_K
+            a_tile = _load(a, (m < M)[:, None] & (k < left)[None, :], WIDEN)
+            b_tile = _load(b, (k < left)[:, None] & (n < N)[None, :], WIDEN)
+            part = tl.dot(a_tile, b_tile, part, input_precision="ieee", out_dtype=total.dtype)
+            a += block * a_k
+            b += block * b_k
+        total = _ended(total, part, CHAIN)
     return total
 
 
@@ -91,16 +100,21 @@ def twin_kernel(
     gate += v * gate_v + k[:, None].to(tl.int64) * gate_k + n[None, :].to(tl.int64) * gate_n  # [K, N]
     up += v * up_v + k[:, None].to(tl.int64) * up_k + n[None, :].to(tl.int64) * up_n  # [K, N]
     block = tl.full([], BLOCK_K, tl.int64)
+    CHAIN: tl.constexpr = SHORT_CHAIN if h.dtype.element_ty == tl.float32 else 1
     a_tile, b_tile = tl.zeros([BLOCK_M, BLOCK_N], wide), tl.zeros([BLOCK_M, BLOCK_N], wide)
-    for start in range(0, K, BLOCK_K):
-        inside = (k < K - start)[:, None] & (n < N)[None, :]
-        x_tile = _load(x, (m < M)[:, None] & (k < K - start)[None, :], WIDEN)
-        gate_tile, up_tile = _load(gate, inside, WIDEN), _load(up, inside, WIDEN)
-        a_tile = _added(a_tile, x_tile, gate_tile)
-        b_tile = _added(b_tile, x_tile, up_tile)
-        x += block * x_k
-        gate += block * gate_k
-        up += block * up_k
+    for start in range(0, K, CHAIN * BLOCK_K):
+        a_part, b_part = _begun(a_tile, CHAIN), _begun(b_tile, CHAIN)
+        for link in tl.static_range(CHAIN):
+            left = K - start - link * BLOCK_K
+            inside = (k < left)[:, None] & (n < N)[None, :]
+            x_tile = _load(x, (m < M)[:, None] & (k < left)[None, :], WIDEN)
+            gate_tile, up_tile = _load(gate, inside, WIDEN), _load(up, inside, WIDEN)
+            a_part = tl.dot(x_tile, gate_tile, a_part, input_precision="ieee", out_dtype=wide)
+            b_part = tl.dot(x_tile, up_tile, b_part, input_precision="ieee", out_dtype=wide)
+            x += block * x_k
+            gate += block * gate_k
+            up += block * up_k
+        a_tile, b_tile = _ended(a_tile, a_part, CHAIN), _ended(b_tile, b_part, CHAIN)
     if KEEP:
         _store(a, a_tile, v, m, n, M, N)
         _store(b, b_tile, v, m, n, M, N)

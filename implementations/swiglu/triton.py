@@ -41,11 +41,11 @@ LAUNCHES: dict[tuple[str, int], tuple[Launch, Launch]] = {
     ("sm_100", 2): (Launch(128, 128, 64, 8, 3), Launch(128, 256, 64, 8, 3)),
     ("gfx942", 2): (Launch(128, 64, 32, 4, 2), Launch(128, 128, 32, 4, 2)),
     ("sm_100", 4): (Launch(64, 32, 16, 4, 3), Launch(64, 64, 16, 4, 1)),
-    ("any", 4): (Launch(64, 32, 16, 4, 2), Launch(64, 64, 16, 4, 2)),
+    ("any", 4): (Launch(64, 32, 16, 8, 2), Launch(64, 64, 16, 8, 2)),
     ("sm_100", 8): (Launch(32, 32, 32, 8, 2), Launch(64, 64, 32, 4, 2)),
     ("any", 8): (Launch(32, 32, 32, 4, 2), Launch(64, 64, 32, 4, 2)),
     ("odd", 2): (Launch(64, 32, 32, 4, 2), Launch(64, 32, 32, 4, 2)),
-    ("odd", 4): (Launch(64, 32, 16, 4, 2), Launch(32, 32, 16, 4, 2)),
+    ("odd", 4): (Launch(64, 32, 16, 4, 2), Launch(32, 32, 16, 4, 1)),
     ("odd", 8): (Launch(32, 32, 32, 4, 2), Launch(64, 64, 16, 8, 2)),
     ("interpreter", 0): (Launch(64, 64, 64, 4, 1), Launch(64, 64, 64, 4, 1)),
 }

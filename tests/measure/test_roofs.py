@@ -30,7 +30,7 @@ def test_rates_are_of_the_fastest_sample(monkeypatch: pytest.MonkeyPatch) -> Non
     launch, *copies, product = roofs("cpu", 1, ["float32"], device, wall)
     assert (launch.what, launch.per_second) == ("launch", pytest.approx(1e6))
     assert [(c.what, c.footprint, c.per_second) for c in copies] == [
-        ("copy", 2**10, pytest.approx(2**10 / 1e-3)),
-        ("copy", 2**12, pytest.approx(2**12 / 1e-3)),
+        ("copy", 2**10, pytest.approx(2**10 / 1e-6)),  # by whichever clock says that it is faster
+        ("copy", 2**12, pytest.approx(2**12 / 1e-6)),
     ]
     assert (product.what, product.dtype, product.per_second) == ("product", "float32", pytest.approx(2 * 8**3 / 1e-3))

@@ -58,8 +58,9 @@ class Group:
 class LayerFacts:
     """A layer as described by the worker that imported it, so that planning needs no torch.
 
-    ``digest`` is of all the files of its folder but the strategies'; ``options`` are the values that each may have. A
-    layer without a task has neither losses nor a title of one.
+    ``digest`` is of all the files of its folder but the strategies'; ``options`` are the values that each may have;
+    ``shapes`` are the names of the dims of inputs, parameters and output, where they are names. A layer without a task
+    has neither losses nor a title of one.
     """
 
     layer: str
@@ -75,6 +76,7 @@ class LayerFacts:
     target_loss: float | None = None
     options: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
     has_samples: bool = False
+    shapes: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True)

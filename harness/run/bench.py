@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 import tempfile
 import time
 from collections import Counter
@@ -29,8 +28,6 @@ from harness.run.wanted import Wanted
 
 REPORT_SECONDS = 20.0
 SECOND_LOOK = "second look"
-MOST_GATES_ON_A_GPU = 4
-"""At a time: each holds a reference and an oracle in float64 at the sizes that will be measured."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +111,8 @@ def execute(
                 opening.refuse_what_has_changed(earlier, described, wanted)
                 planned = opening.plan(opening.wanted_before(earlier), described, settings.sources)
             pool = place.pool if place else LocalPool(scratch)
-            run = _Run(planned, settings, folder, journal, earlier, attempt, pool, reporter, started)
+            gpu_bytes = int(described.environment.get("gpu_memory_bytes") or 0)
+            run = _Run(planned, settings, folder, journal, earlier, attempt, pool, reporter, started, gpu_bytes)
             for status in (*described.broken, *planned.statuses):
                 run.heard(as_record(status))
             return run.carry_out()
@@ -127,7 +125,7 @@ class _Run:
 
     def __init__(
         self, plan: Plan, settings: Settings, folder: Path, journal: Journal, earlier: Run | None, attempt: int,
-        pool: Pool, reporter: Reporter, started: float,
+        pool: Pool, reporter: Reporter, started: float, gpu_bytes: int,
     ) -> None:  # fmt: skip
         self.plan, self.settings, self.folder, self.journal, self.reporter = plan, settings, folder, journal, reporter
         self.attempt, self.pool = attempt, pool
@@ -138,6 +136,7 @@ class _Run:
         self._trained: list[Record] = []
         self.controls: Counter[str] = Counter()
         self._deadline = None if settings.budget is None else started + settings.budget - REPORT_SECONDS
+        self._gpu_bytes = gpu_bytes
         self._limit = settings.budget or 60 * (plan.profile.minutes or math.inf)
         self._started = started
         self._cells = [(str(c["cell"]), float(c["seconds"])) for c in earlier.of("cell")] if earlier else []
@@ -152,7 +151,7 @@ class _Run:
     def carry_out(self) -> Outcome:
         """All stages, the gate first."""
         slots = self.pool.slots
-        parallel = self._gates_at_a_time()
+        parallel = fitting.gates_at_a_time(self.plan.devices, self._gpu_bytes)
         parallel = slots if self.pool.spreads else parallel
         gate_minutes, minutes = estimates.minutes(self.plan, parallel, slots)
         self._announce(gate_minutes, minutes if self.settings.measure else 0.0)
@@ -172,11 +171,6 @@ class _Run:
         except OutOfTimeError:
             self.reporter.say("the budget is spent: what was finished is kept", style="yellow")
         return Outcome(self.folder, tuple(self.failures), self.controls["missed"])
-
-    def _gates_at_a_time(self) -> int:
-        """Two where there are two processors: nothing is timed in a gate. On a GPU more, as kernels are compiled."""
-        processors = len(os.sched_getaffinity(0))
-        return max(1, min(MOST_GATES_ON_A_GPU, processors // 2) if "cuda" in self.plan.devices else min(2, processors))
 
     def _controls_run(self) -> int:
         return self.controls["caught"] + self.controls["missed"]

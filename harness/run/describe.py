@@ -46,6 +46,7 @@ def _layer_facts(name: str, loaded: Loaded) -> LayerFacts | CaseStatus:
     facts = LayerFacts(
         name, _digest(loaded), layer.title or name, layer.formula, layer.reference, sizes,
         options=dict(layer.options), has_samples=layer.has_samples,
+        shapes=(*(operand.names for operand in layer.operands.values()), tuple(layer.output)),
     )  # fmt: skip
     if task is None:
         return facts

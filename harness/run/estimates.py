@@ -43,8 +43,8 @@ def around_seconds(plan: Plan) -> float:
 
 
 def launches_again(plan: Plan) -> float:
-    """Of a second look, as launches of all groups: about a third stays inconclusive."""
-    return plan.profile.more_launches / 3 if plan.looks == 2 else 0.0
+    """Of a second look, as launches of all groups: about half stays inconclusive."""
+    return plan.profile.more_launches / 2 if plan.looks == 2 else 0.0
 
 
 def first_call_seconds(plan: Plan) -> float:
@@ -54,7 +54,7 @@ def first_call_seconds(plan: Plan) -> float:
         (cell,) = job.cells
         return "compiler" in plan.facts[cell.group.layer, cell.strategies[0]].needs
 
-    return sum(25.0 if slow(job) else 4.0 for job in plan.first_call_jobs(frozenset()))
+    return sum(14.0 if slow(job) else 3.5 for job in plan.first_call_jobs(frozenset()))
 
 
 def minutes(plan: Plan, parallel: int, slots: int = 1) -> tuple[float, float]:

@@ -1,10 +1,23 @@
-"""Which groups fit into the time that is left, from what a launch of each has taken so far."""
+"""What fits: how many gates beside each other, and which groups into the time that is left."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 
 from harness.records.schema import Group
+
+GATE_BYTES = 12e9
+"""Of a GPU's memory for each gate that runs at a time: a reference, and an oracle in float64, at the largest size."""
+
+
+def gates_at_a_time(devices: Sequence[str], gpu_bytes: int) -> int:
+    """Two where there are two processors: nothing is timed in a gate. On a GPU, where kernels are compiled most of the
+    time, as many as there are processors (but two) and memory for."""
+    processors = len(os.sched_getaffinity(0))
+    if "cuda" not in devices:
+        return min(2, processors)
+    return max(1, min(processors - 2, int(gpu_bytes / GATE_BYTES)))
 
 
 def last_seconds(groups: Sequence[Group], cells: Iterable[tuple[str, float]]) -> dict[Group, float]:

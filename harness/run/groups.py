@@ -35,7 +35,7 @@ def groups_of(
             threads = wanted.threads or (1,)
             for number, dims in enumerate(sizes):
                 first = number == 0
-                dtypes = wanted.dtypes or profile.dtypes + (profile.more_dtypes if first else ())
+                dtypes = wanted.dtypes or profile.dtypes_on(device, first)
                 for dtype in dtypes:
                     many = device == "cpu" and not wanted.threads and first and profile.every_core
                     every = (machine.physical_cores,) if many and dtype == dtypes[0] else ()

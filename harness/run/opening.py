@@ -112,7 +112,8 @@ def plan(wanted: Wanted, described: Described, sources: tuple[str, ...]) -> Plan
         )
     there = described.environment
     cores = min(there.get("physical_cores") or 1, len(there.get("affinity") or [0]))
-    machine = Machine(bool(there.get("gpu")), bool(there.get("compiler")), cores)
+    memory = {"cpu": int(there.get("memory_bytes") or 0), "cuda": int(there.get("gpu_memory_bytes") or 0)}
+    machine = Machine(bool(there.get("gpu")), bool(there.get("compiler")), cores, memory)
     strategies = [s for s in described.strategies if s.layer in known]
     return share(make_plan(wanted, described.layers, strategies, machine, sources))
 

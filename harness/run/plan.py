@@ -26,6 +26,7 @@ from harness.run import estimates
 from harness.run.groups import groups_of
 from harness.run.jobs import Cell, Job, Kind
 from harness.run.narrowing import with_dims, with_passes, without_variants
+from harness.run.room import no_room
 from harness.run.wanted import PROFILES, Machine, Profile, UsageError, Wanted
 
 Failures = frozenset[tuple[str, str]]
@@ -203,32 +204,46 @@ def make_plan(
     }  # fmt: skip
 
     statuses: list[CaseStatus] = []
-    able: dict[Group, tuple[str, ...]] = {}
-    gates: list[Cell] = []
+    checked: list[tuple[StrategyFacts, str]] = []
     for layer in chosen:
         for facts in by_layer[layer.layer]:
             for device in wanted.devices:
                 problem = _cannot_check(facts, machine, device)
-                if problem is not None:
+                if problem is None:
+                    checked.append((facts, device))
+                else:
                     statuses.append(_status(facts, problem[0], problem[1], device))
-                    continue
-                gates.append(_gate(wanted, facts, device, groups))
-    blocked = {(s.layer, s.strategy, s.device) for s in statuses}
+    facts_of = {layer.layer: layer for layer in chosen}
+    able: dict[Group, tuple[str, ...]] = {}
+    tight = ""
     for group in groups:
-        timed = []
-        for facts in by_layer[group.layer]:
-            if (facts.layer, facts.strategy, group.device) in blocked:
-                continue
-            reason = _cannot_time(facts, group)
-            if reason is None:
-                timed.append(facts.strategy)
-            else:
-                statuses.append(_status(facts, reason[0], reason[1], group.device, group))
-        able[group] = tuple(timed)
+        timed, cannot = _timed([f for f, d in checked if (f.layer, d) == (group.layer, group.device)], group)
+        tight = no_room(facts_of[group.layer], group, len(timed), machine.memory.get(group.device, 0))
+        if tight:
+            statuses += [_status(facts, "skipped", tight, group.device, group) for facts in timed]
+        else:
+            able[group] = tuple(facts.strategy for facts in timed)
+        statuses += cannot
+    if wanted.measure and not able:
+        raise UsageError(f"no size has room: {group.dims} {tight}; give smaller ones by --dims")
+    passes = {group: groups[group] for group in able}
+    gates = tuple(_gate(wanted, facts, device, passes) for facts, device in checked)
     return Plan(
-        wanted, profile, sources, groups, able, tuple(gates), tuple(statuses), baselines,
-        {(s.layer, s.strategy): s for s in strategies}, left_out, tuple(groups),
+        wanted, profile, sources, passes, able, gates, tuple(statuses), baselines,
+        {(s.layer, s.strategy): s for s in strategies}, left_out, tuple(passes),
     )  # fmt: skip
+
+
+def _timed(candidates: Sequence[StrategyFacts], group: Group) -> tuple[list[StrategyFacts], list[CaseStatus]]:
+    """Those of the strategies that can be timed in a group, and why the others cannot."""
+    timed, cannot = [], []
+    for facts in candidates:
+        reason = _cannot_time(facts, group)
+        if reason is None:
+            timed.append(facts)
+        else:
+            cannot.append(_status(facts, reason[0], reason[1], group.device, group))
+    return timed, cannot
 
 
 def _checked(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from harness.records.schema import LOOPED, PASSES
@@ -19,7 +20,8 @@ class Profile:
     Attributes:
         passes: in the order in which they are timed.
         launches: fresh processes; an interval needs five.
-        dtypes: for every size; ``more_dtypes`` for the first size only.
+        dtypes: for every size; ``more_dtypes`` for the first size only; ``gpu_dtypes`` and ``more_gpu_dtypes`` likewise
+            on a GPU, where people train in 16 bits.
         every_core: whether the first size is also measured with all physical cores.
         cold: whether cold first calls (empty compile caches) are measured.
         seconds: for the samples of one pass of one group in one launch; half of it by each clock of a GPU.
@@ -34,6 +36,8 @@ class Profile:
     launches: int
     dtypes: tuple[str, ...]
     more_dtypes: tuple[str, ...] = ()
+    gpu_dtypes: tuple[str, ...] = ("bfloat16",)
+    more_gpu_dtypes: tuple[str, ...] = ()
     every_core: bool = False
     cold: bool = False
     seconds: float = 1.0
@@ -41,6 +45,11 @@ class Profile:
     minutes: float | None = None
     variants: tuple[str, ...] = ()
     claims: tuple[str, ...] = ("correct", "converges", "bits")
+
+    def dtypes_on(self, device: str, first: bool) -> tuple[str, ...]:
+        """What a size is measured in, the ``first`` of a layer in some more."""
+        every, more = (self.gpu_dtypes, self.more_gpu_dtypes) if device == "cuda" else (self.dtypes, self.more_dtypes)
+        return every + (more if first else ())
 
     @property
     def looks(self) -> int:
@@ -52,11 +61,11 @@ PROFILES = {
     "quick": Profile(("forward", "forward_backward"), 5, ("float32",), minutes=8, claims=("correct", "bits")),
     "default": Profile(
         ("forward", "forward_backward", "step", *LOOPED), 8, ("float32",), ("bfloat16",), every_core=True, cold=True,
-        more_launches=4, minutes=20, variants=("cuda",),
+        more_launches=4, minutes=20, variants=("cuda",), more_gpu_dtypes=("float32",),
     ),
     "full": Profile(
         PASSES, 8, ("float32", "bfloat16"), ("float64",), every_core=True, cold=True, more_launches=8,
-        variants=("cpu", "cuda"),
+        variants=("cpu", "cuda"), gpu_dtypes=("bfloat16", "float32"), more_gpu_dtypes=("float64",),
     ),
 }  # fmt: skip
 
@@ -93,8 +102,9 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Machine:
-    """What planning needs to know of the machine."""
+    """What planning needs to know of the machine; ``memory`` by device, in bytes, where it is known."""
 
     cuda: bool
     compiler: bool
     physical_cores: int
+    memory: Mapping[str, int] = field(default_factory=dict)

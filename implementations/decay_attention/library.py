@@ -19,7 +19,7 @@ def forward(q: Tensor, k: Tensor, v: Tensor, t: Tensor, amplitude: Tensor, rate:
     decay = amplitude[:, None, None] * torch.log1p(rate[:, None, None] * gaps)
     future = torch.ones(T, T, dtype=torch.bool, device=t.device).triu(1)
     bias = (-decay).masked_fill(future, -math.inf)
-    y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+    y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype))
     return y if y.numel() else y + bias.sum()  # of an empty batch PyTorch leaves the mask off the tape
 
 

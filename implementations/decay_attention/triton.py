@@ -226,7 +226,7 @@ def _signature(dtype: str, D: int, launch: Any, outputs: dict[str, str], *needs:
 
 
 def _kernels() -> list[Kernel]:
-    """Every row that is for some dtypes; and the kernel whose one row is for all."""
+    """Every row that is for some dtypes; and one for all of them, where no row for any target is for some."""
     found = []
     for function, passed, table, outputs, needs in (
         (delta_kernel, "backward", DELTA, (), ()),
@@ -234,11 +234,12 @@ def _kernels() -> list[Kernel]:
         (key_kernel, "backward", KEY, ("dk", "dv"), ("NEED_K", "NEED_V")),
         (query_kernel, "backward", QUERY, ("dq", "partials"), ("NEED_Q", "NEED_A", "NEED_R")),
     ):
-        alone = len(table.rows) == 1
+        whole = not any(row.dtypes for row in table.rows if row.target == "any")
         for row in table.rows:
-            for dtype in TYPES if alone else (d for d in row.dtypes if d in TYPES and row.target != "interpreter"):
+            dtypes = () if row.target == "interpreter" else row.dtypes or (tuple(TYPES) if whole else ())
+            for dtype in dtypes:
                 D = row.up_to or 128
-                if (dtype, D) == SPILLS and not alone:
+                if dtype not in TYPES or ((dtype, D) == SPILLS and not whole):
                     continue
                 wide = "*fp64" if dtype == "float64" else "*fp32"
                 kinds = {name: wide if name == "partials" else f"*{TYPES[dtype]}" for name in outputs}

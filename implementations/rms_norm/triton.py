@@ -317,7 +317,8 @@ def _forward_candidates(D: int, dtype: str) -> list[dict[str, int]]:
 def _backward_candidates(D: int, dtype: str) -> list[dict[str, int]]:
     return [
         {"COLUMNS": columns, "ROWS": rows, "STAGES": stages, "programs": programs, "num_warps": warps}
-        for columns, rows in _held(D, dtype) for warps, programs in ((4, 4), (8, 2), (16, 1)) for stages in (1, 2)
+        for columns, rows in _held(D, dtype) for warps, programs in ((4, 4), (4, 6), (8, 2), (8, 3), (8, 4), (16, 1))
+        for stages in (1, 2)
     ]  # fmt: skip
 
 

@@ -7,11 +7,12 @@ from statistics import median
 
 import pytest
 
+from harness import Tuning
 from harness.measure.passes import Call
 from harness.records.kernels import Candidate
 from harness.records.schema import Group, as_record
-from harness.run.candidates import tried
-from harness.run.jobs import NOTE_BYTES, Job
+from harness.run.candidates import compile_candidates, tried
+from harness.run.jobs import NOTE_BYTES, PARTS, Cell, Job
 from harness.run.measuring import Bench
 from harness.run.process import Process
 from tests.conftest import PACKAGES
@@ -123,6 +124,23 @@ def test_times_are_held_against_the_current_configuration_round_by_round(bench: 
     record = as_record(best)
     assert (record["kind"], record["row"], record["target"]) == ("candidate", ("any", "any", "8"), "interpreter")
     assert (record["layer"], record["kernel"], record["dims"]) == ("wave", "sine_kernel", "N=10,D=8")
+
+
+def test_parts_of_the_candidates_are_compiled_apart_and_each_is_run_once_but_the_current_one(bench: Bench) -> None:
+    launched = bench.process.strategy("wave", "blocks").forward.__globals__["LAUNCHED"]
+    for part in range(PARTS):
+        cell = Cell("try", ("blocks",), bench.group, "sine_kernel", part)
+        assert list(compile_candidates(bench.process, cell)) == []
+    assert sorted(launched) == [1, *range(3, 13)]
+
+
+@pytest.mark.parametrize(("size", "others"), [(None, [{"BLOCK": 1}]), (8, [])])
+def test_a_kernel_that_is_not_launched_at_a_size_or_has_no_candidates_has_no_record(
+    bench: Bench, size: int | None, others: list[dict[str, int]]
+) -> None:
+    table = bench.process.strategy("wave", "blocks").tunings[0].table
+    tuning = Tuning(table, "backward", lambda dims: size, lambda size, dtype: others)
+    assert list(tried(bench, "blocks", tuning, MadeUp([6]))) == []
 
 
 def test_nothing_is_timed_where_the_current_configuration_is_wrong_itself(bench: Bench) -> None:

@@ -1,7 +1,9 @@
 """What fits into the time that is left."""
 
+import pytest
+
 from harness.records.schema import Group
-from harness.run.fitting import last_seconds, that_fit
+from harness.run.fitting import gates_at_a_time, last_seconds, that_fit
 
 SMALL, LARGE, LAST = (Group("scale", f"N={n}", "float32", "cpu", 1) for n in (8, 4096, 64))
 MANY = Group("scale", "N=8", "float32", "cpu", 2)
@@ -30,3 +32,14 @@ def test_what_does_not_fit_is_left_out_and_what_comes_after_it_is_not() -> None:
     assert that_fit(groups, seconds, 1.0, 10, left=1019.0) == [SMALL, LAST]
     assert that_fit(groups, seconds, 1.0, 10, left=39.0) == [SMALL]
     assert that_fit(groups, seconds, 1.0, 10, left=0.0) == [SMALL]
+
+
+@pytest.mark.parametrize(
+    ("devices", "processors", "gpu_bytes", "gates"),
+    [(("cpu",), 16, 0, 2), (("cpu",), 1, 0, 1), (("cuda",), 16, 150e9, 12), (("cuda",), 4, 150e9, 2), (("cuda",), 16, 8e9, 1)],
+)  # fmt: skip
+def test_gates_run_beside_each_other_as_processors_and_memory_allow(
+    monkeypatch: pytest.MonkeyPatch, devices: tuple[str, ...], processors: int, gpu_bytes: float, gates: int
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(processors)))
+    assert gates_at_a_time(devices, int(gpu_bytes)) == gates

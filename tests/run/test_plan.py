@@ -164,6 +164,20 @@ def test_cuda_is_the_default_where_there_is_one_and_its_backward_is_derived() ->
     assert passes == {"forward", "inference", "forward_backward", "step", "ensemble"}
 
 
+def test_on_a_gpu_16_bits_come_first_and_three_clocks_share_the_time() -> None:
+    dtypes = {}
+    for profile in ("quick", "default"):
+        plan = _plan(Machine(True, True, 2), profile=profile, layers=("one",))
+        dtypes[profile] = [g.dtype for g in plan.groups]
+        assert {job.seconds for job in plan.launch_jobs(1, plan.groups, frozenset())} == {plan.profile.seconds / 2}
+    assert set(dtypes["quick"]) == {"bfloat16"}
+    assert dtypes["default"][0] == "bfloat16"
+    assert dtypes["default"].count("float32") == 1
+    plan = _plan(MACHINE, profile="quick")
+    assert {g.dtype for g in plan.groups} == {"float32"}
+    assert {job.seconds for job in plan.launch_jobs(1, plan.groups, frozenset())} == {plan.profile.seconds}
+
+
 def test_the_baseline_comes_along_when_one_strategy_is_wanted() -> None:
     plan = _plan(profile="quick", layers=("one",), strategies=("compiled",))
     assert plan.strategies[plan.groups[0]] == ("autograd", "compiled")

@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
+from harness import Strategy
 from harness.layers import kernel as ahead
 from harness.layers.discover import Entry, load, scan
 from harness.run.compiling import undeclared
+from harness.verify.controls.kernels import column_sum_kernel, copy_kernel
 from harness.verify.kernels import TARGETS, Resources, compile_ahead, dots_in, tensor_cores_in
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
@@ -93,6 +95,43 @@ def test_targets_have_one_list_of_names() -> None:
 def test_every_dtype_that_is_claimed_is_compiled(entry: Entry) -> None:
     strategy = load(entry).value
     assert not [found for target in TARGETS for found in undeclared(strategy, target)]
+
+
+def test_a_kernel_for_some_dtypes_owes_no_signature_to_others_nor_to_targets_that_it_is_not_for() -> None:
+    def kernel() -> None: ...
+
+    def declared(*targets: str, **more: Any) -> Strategy:
+        own = ahead.Kernel(kernel, (), {"one": {"x": "*bf16"}}, {}, targets, **more)
+        return Strategy(lambda x: x, dtypes=("float32", "bfloat16"), kernels=(own,))
+
+    narrow = declared("sm_90", dtypes=("bfloat16", "float16"))
+    assert undeclared(narrow, "sm_90") == [("kernel", "float16")]
+    assert undeclared(narrow, "sm_80") == []
+    assert undeclared(declared("sm_90"), "sm_90") == [("kernel", "float32")]
+    assert undeclared(declared("sm_90"), "sm_80") == [("kernel", "float32"), ("kernel", "bfloat16")]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(
+    ("kernel", "signature"),
+    [
+        (copy_kernel, {"source": "*fp32", "target": "*fp32", "size": "i32", "READS": True, "WRITES": False}),
+        (column_sum_kernel, {**dict.fromkeys(("source", "target"), "*fp32"), "rows": "i32", "columns": "i32", "FILLED": True}),
+    ],
+)  # fmt: skip
+def test_the_kernels_of_the_controls_compile_for_a_gpu(kernel: Any, signature: dict[str, Any], target: str) -> None:
+    one = {**signature, "BLOCK": 16}
+    assert compile_ahead(ahead.Kernel(kernel, (), {"one": one}), one, target).fits
+
+
+@pytest.mark.parametrize(("target", "unit"), [("sm_90", "wgmma"), ("sm_100", "tcgen05")])
+@pytest.mark.parametrize("kernel_name", ["blocks_kernel", "gelu_blocks_kernel"])
+def test_products_by_blocks_are_fetched_by_the_copy_engine(kernel_name: str, target: str, unit: str) -> None:
+    mine = [k for la, k, *_ in ALL if k.function.__name__ == kernel_name and target in k.targets]
+    name, signature = next(iter(mine[-1].signatures.items()))
+    found = compile_ahead(mine[-1], signature, target)
+    assert set(found.tensor_cores) == {unit}, name
+    assert found.fits
 
 
 @pytest.mark.parametrize(("target", "unit"), [("sm_90", "wgmma"), ("sm_100", "tcgen05")])

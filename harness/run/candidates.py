@@ -42,7 +42,8 @@ def compile_candidates(process: Process, cell: Cell) -> Iterator[Any]:
     (name,) = cell.strategies
     for tuning in _tunings(process, cell):
         bench = Bench(process, cell.group)
-        for config in _configs(bench, tuning)[1 + cell.launch :: PARTS]:
+        _, configs = _to_try(bench, tuning) or (None, [])
+        for config in configs[1 + cell.launch :: PARTS]:
             process.about_to(str(cell.group), name, f"{cell.passed} {config}")
             try:
                 call = bench.ready(name).calls[WHOLE]
@@ -60,15 +61,15 @@ def _tunings(process: Process, cell: Cell) -> Iterator[Tuning]:
     return (tuning for tuning in strategy.tunings if tuning.table.path.stem == cell.passed)
 
 
-def _configs(bench: Bench, tuning: Tuning) -> list[dict[str, int]]:
-    """The configuration of the table and the others; none where there are no others, or the kernel is not launched."""
+def _to_try(bench: Bench, tuning: Tuning) -> tuple[Row, list[dict[str, int]]] | None:
+    """The row of the table, and its configuration with all others after it; None where there is nothing to compare."""
     size = tuning.size(bench.dims)
-    others = [] if size is None else [dict(c) for c in tuning.candidates(size, bench.group.dtype)]
-    if size is None or not others:
-        return []
-    target = target_of(bench.values.cotangent.device)
-    current = dict(tuning.table.row(target, bench.group.dtype, size).config)
-    return [current, *(c for c in others if c != current)]
+    if size is None:
+        return None
+    row = tuning.table.row(target_of(bench.values.cotangent.device), bench.group.dtype, size)
+    current = dict(row.config)
+    others = [dict(c) for c in tuning.candidates(size, bench.group.dtype)]
+    return (row, [current, *(c for c in others if c != current)]) if others else None
 
 
 def tried(bench: Bench, strategy: str, tuning: Tuning, clock: Clock) -> Iterator[Candidate]:
@@ -78,14 +79,11 @@ def tried(bench: Bench, strategy: str, tuning: Tuning, clock: Clock) -> Iterator
     rounds, each batch of them beside the current one.
     """
     g, table = bench.group, tuning.table
-    configs = _configs(bench, tuning)
-    if not configs:
+    found = _to_try(bench, tuning)
+    if found is None:
         return
-    current = configs[0]
-    size = tuning.size(bench.dims)
-    assert size is not None
-    target = target_of(bench.values.cotangent.device)
-    row = table.row(target, g.dtype, size)
+    row, configs = found
+    current, target = configs[0], target_of(bench.values.cotangent.device)
     made = bench.ready(strategy)
 
     def record(config: Mapping[str, int], result: str, **more: Any) -> Candidate:

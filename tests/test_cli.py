@@ -301,13 +301,19 @@ def test_a_committed_run_is_reported_again(cli: Cli, tmp_path: Path) -> None:
         done = cli("report", folder, "--json")
         assert done.returncode == 0, done.stderr
         gate = json.loads(done.stdout)["gate"]
-        if read(folder).of("run")[0]["wanted"]["profile"] == "selftest":  # a run without layers
-            assert (folder / "tables" / "meter.md").exists()
+        run = read(folder)
+        profile = run.of("run")[0]["wanted"]["profile"]
+        if profile in ("selftest", "tune"):  # runs without a gate
+            assert (folder / "tables" / "environment.md").exists()
+            assert (folder / "tables" / "meter.md").exists() == (profile == "selftest")
             continue
         assert gate
-        assert {r["result"] for r in gate} <= {"ok", "unsupported", "skipped"}
         assert (folder / "tables" / "gate.md").exists()
         assert "<h2" in (folder / "report.html").read_text()
+        if not run.of("samples"):
+            assert "nothing was measured" in cli("choose", folder, "--layer", gate[0]["layer"]).stderr
+            continue
+        assert {r["result"] for r in gate} <= {"ok", "unsupported", "skipped"}
         asked = cli("choose", folder, "--layer", gate[0]["layer"], "--json")
         assert asked.returncode in (0, 3), asked.stderr
         assert json.loads(asked.stdout)["sentence"].startswith("Use ")

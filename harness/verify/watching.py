@@ -8,6 +8,7 @@ trimmed it.
 from __future__ import annotations
 
 import gc
+import sys
 import threading
 import time
 import weakref
@@ -159,9 +160,10 @@ def steady(strategy: Strategy, dims: Dims, values: Sequence[Values], steps: int)
         if instance.gradients == "func":  # saved-tensor hooks are refused under torch.func
             vjp(instance, inputs)[1](mine.cotangent)
             return
+        if "torch._inductor.cudagraph_trees" in sys.modules:  # which wait for the backward that does not come
+            torch.compiler.cudagraph_mark_step_begin()
         with torch.autograd.graph.saved_tensors_hooks(hold, lambda held: held.tensor):
-            _, pullback = vjp(instance, inputs)
-        pullback(mine.cotangent)
+            instance.call(instance.parameters, inputs)
         vjp(instance, inputs)[1](mine.cotangent)
 
     counts = []

@@ -110,6 +110,6 @@ def test_ours_say_what_speaks_for_each_row_and_stay_as_they_are_when_written(pat
         measured = row.evidence.partition(":")[0]
         assert row.evidence in (UNMEASURED, "never timed") or list((ROOT / "results").glob(f"*/{measured}")), row
         assert (row.evidence == "never timed") == (row.target == "interpreter")
-        assert all(value >= 1 for value in row.config.values())
+        assert all(value >= (name != "FAST") for name, value in row.config.items())  # a switch; all else is counted
     write_table(table)
     assert copy.read_text() == path.read_text()

@@ -110,8 +110,8 @@ def _strategy(edge: int = 0, filled: bool = True, short: int = 10**6) -> Strateg
 
 CONTROLS = {
     "no_tail_mask": Control(22, "a row's store runs into what follows", "guarded", _strategy(edge=2)),
-    "hidden_read": Control(0, "a parameter read beyond its end", "guarded", _strategy(edge=3)),
-    "no_other": Control(23, "a tile's load without other", "guarded", _strategy(filled=False)),
+    "hidden_read": Control(0, "a parameter read beyond its end", "guarded", _strategy(edge=3), interpreted=True),
+    "no_other": Control(23, "a tile's load without other", "guarded", _strategy(filled=False), interpreted=True),
 }
 MORE = {
     "one_too_many": Control(22, "a mask that lets one too many through", "guarded", _strategy(edge=1)),

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
+from matplotlib.axis import Axis, XAxis
 from matplotlib.figure import Figure as _Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogFormatterSciNotation, LogLocator, MaxNLocator, NullLocator
@@ -177,7 +177,7 @@ def plain_ticks(axis: Axis) -> None:
     """
     low, high = axis.get_view_interval()
     narrow = high / low < 1.8
-    wide = axis.axis_name == "x" and high >= 1e5
+    wide = isinstance(axis, XAxis) and high >= 1e5
     steps = (1, 1.5, 2, 3, 5, 7) if high / low < 12 else (1, 2, 5) if high / low < 300 and not wide else (1,)
     axis.set_major_locator(MaxNLocator(5, steps=(1, 2, 5, 10)) if narrow else LogLocator(10, steps))
     powers = LogFormatterSciNotation(labelOnlyBase=False)

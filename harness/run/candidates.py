@@ -49,9 +49,9 @@ def compile_candidates(process: Process, cell: Cell) -> Iterator[Any]:
                 call = bench.ready(name).calls[WHOLE]
                 with tuning.table.forced(config):
                     call.run(call.prepare())
-            except Exception:  # noqa: BLE001 - it fails again, and is written down, where it is to be timed
-                continue
-    yield from ()
+            except Exception as error:  # noqa: BLE001 - it fails again, and is written down, where it is to be timed
+                bench.failed(name, "tune", error)  # ends the process where the device is lost
+    return iter(())
 
 
 def _tunings(process: Process, cell: Cell) -> Iterator[Tuning]:

@@ -17,6 +17,9 @@ CASE = [*GROUP, "pass", "strategy"]
 NOISY_SHARE = 0.25
 """A case is noisy when more than this share of its samples was preempted or lost the processor."""
 
+UNEVEN = 1.1
+"""Calls are uneven when their mean is more than this many times their interquartile mean, which is what is compared."""
+
 PRESSED = 0.05
 """A round is under pressure when something waited for a processor for more than this share of its time."""
 
@@ -46,10 +49,14 @@ def arms_of(records: Iterable[Record], regime: str) -> Arms:
         if r.get("regime", "wall") != regime:
             continue
         key = (*(r[k] for k in GROUP), r["pass"])
-        seconds = np.asarray(r["seconds"], dtype=float) / r["calls"]
+        seconds = np.asarray(r["call_seconds"], dtype=float) if r.get("call_seconds") else _means(r)
         sample = LaunchSamples(seconds, frozenset(_flags(r)), r["digest"])
         arms.setdefault(key, {}).setdefault((r["strategy"], r["again"]), {})[r["launch"]] = sample
     return arms
+
+
+def _means(r: Record) -> np.ndarray[Any, np.dtype[np.float64]]:
+    return np.asarray(r["seconds"], dtype=float) / float(r["calls"])
 
 
 def _flags(r: Record) -> Iterable[str]:
@@ -61,6 +68,8 @@ def _flags(r: Record) -> Iterable[str]:
         yield "noisy"
     if r["device"] == "cpu" and max(r["faults"]) - min(r["faults"]) > r["calls"]:
         yield "page_faults"
+    if r.get("call_seconds") and np.median(_means(r) / np.asarray(r["call_seconds"], dtype=float)) > UNEVEN:
+        yield "uneven"
 
 
 def pressure_of(records: Iterable[Record]) -> dict[tuple[Any, ...], float]:

@@ -1,10 +1,12 @@
-"""Clocks: how long n calls of a pass take on a device.
+"""Clocks: how long calls of a pass take on a device.
 
 A clock is a parameter of the sampler, so that sampling is tested without a device.
 """
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Sequence
 from time import perf_counter_ns
 from typing import Protocol
 
@@ -14,25 +16,30 @@ from harness.measure.passes import Call
 class Clock(Protocol):
     """Times calls on one kind of device."""
 
-    def seconds(self, call: Call, n: int) -> float:
-        """Seconds that n calls take together, preparation left out."""
+    def spans(self, call: Call, n: int) -> Sequence[float]:
+        """Nanoseconds of n calls without their preparation: of each, or of all together where a batch is timed."""
         ...
 
 
-class CpuClock:
-    """Every call is timed by itself (a clock pair costs 80 ns), so preparation stays out; the sample is their sum."""
+def total(clock: Clock, call: Call, n: int) -> float:
+    """Seconds that n calls take together."""
+    return sum(clock.spans(call, n)) * 1e-9
 
-    def seconds(self, call: Call, n: int) -> float:
+
+class CpuClock:
+    """Every call is timed by itself (a clock pair costs 80 ns), so preparation stays out."""
+
+    def spans(self, call: Call, n: int) -> Sequence[float]:
         """See ``Clock``."""
         prepare, run = call.prepare, call.run
-        total = 0
-        for _ in range(n):
+        found = array("q", bytes(8 * n))
+        for i in range(n):
             made = prepare()
             start = perf_counter_ns()
             kept = run(made)
-            total += perf_counter_ns() - start
+            found[i] = perf_counter_ns() - start
             del kept, made
-        return round(total * 1e-9, 9)
+        return found
 
 
 def clocks_for(device: str) -> dict[str, Clock]:

@@ -13,7 +13,7 @@ notes "CUDA semantics"; flush and replays follow ``triton.testing.do_bench`` and
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import perf_counter_ns
 from typing import Any
 
@@ -36,7 +36,7 @@ class WallClock:
     def __init__(self, cuda: Any = torch.cuda) -> None:
         self._cuda = cuda
 
-    def seconds(self, call: Call, n: int) -> float:
+    def spans(self, call: Call, n: int) -> Sequence[float]:
         """See ``Clock``."""
         prepare, run = call.prepare, call.run
         self._cuda.synchronize()
@@ -44,7 +44,7 @@ class WallClock:
         for _ in range(n):
             run(prepare())
         self._cuda.synchronize()
-        return round((perf_counter_ns() - start) * 1e-9, 9)
+        return (perf_counter_ns() - start,)
 
 
 class ColdClock:
@@ -58,7 +58,7 @@ class ColdClock:
         self._cuda, self._flush = cuda, flush or _flusher()
         self._launching: dict[int, tuple[Call, float]] = {}
 
-    def seconds(self, call: Call, n: int) -> float:
+    def spans(self, call: Call, n: int) -> Sequence[float]:
         """See ``Clock``."""
         pairs = []
         _, launching = self._launching.get(id(call), (call, 0.0))
@@ -76,7 +76,7 @@ class ColdClock:
             del kept, made
         self._cuda.synchronize()
         self._launching[id(call)] = call, launching
-        return round(math.fsum(start.elapsed_time(end) for start, end in pairs) * 1e-3, 9)
+        return [start.elapsed_time(end) * 1e6 for start, end in pairs]
 
 
 def _flusher() -> Any:
@@ -89,7 +89,7 @@ class GraphClock:
     """Replays of a CUDA graph of several calls, captured once for each; a graph lasts a millisecond, or one call.
 
     Raises:
-        RuntimeError: from ``seconds``, where a call cannot be captured (it waits for the device, or allocates outside
+        RuntimeError: from ``spans``, where a call cannot be captured (it waits for the device, or allocates outside
             torch).
     """
 
@@ -97,13 +97,14 @@ class GraphClock:
         self._cuda = cuda
         self._graphs: dict[int, tuple[Call, Any, int]] = {}
 
-    def seconds(self, call: Call, n: int) -> float:
+    def spans(self, call: Call, n: int) -> Sequence[float]:
         """See ``Clock``."""
         if id(call) not in self._graphs:
             self._graphs[id(call)] = (call, *self._captured(call))
         _, graph, calls = self._graphs[id(call)]
         replays = math.ceil(n / calls)
-        return round(self._between_events(lambda: [graph.replay() for _ in range(replays)]) * n / (replays * calls), 12)
+        lasted = self._between_events(lambda: [graph.replay() for _ in range(replays)])
+        return (lasted * 1e9 * n / (replays * calls),)
 
     def _captured(self, call: Call) -> tuple[Any, int]:
         def once() -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from harness.measure.clock import Clock
+from harness.measure.clock import Clock, total
 from harness.measure.passes import Call
 from harness.records.meter import Roof
 
@@ -47,9 +47,9 @@ def roofs(device: str, threads: int, dtypes: Sequence[str], clock: Clock, wall: 
 
 def _fastest(call: Call, clock: Clock) -> float:
     """Seconds of the fastest call, or of the fastest batch ÷ its calls."""
-    clock.seconds(call, 1)
-    n = max(1, int(2e-3 / max(clock.seconds(call, 1), 1e-9)))
+    total(clock, call, 1)
+    n = max(1, int(2e-3 / max(total(clock, call, 1), 1e-9)))
     best, end = float("inf"), time.perf_counter() + SECONDS
     while time.perf_counter() < end:
-        best = min(best, clock.seconds(call, n) / n)
+        best = min(best, total(clock, call, n) / n)
     return best

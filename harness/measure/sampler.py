@@ -1,9 +1,17 @@
 """Paired rounds: each round visits every arm once, in random order, so that what disturbs one disturbs all.
 
-A sample is some untimed calls and then n timed ones; n is set once per launch so that they last at least 5 ms. The
-untimed ones undo what the arm before left in the caches: two at least (without them the second of a pair was 1.35 %
-slower), and half as many as are timed. A weighted sum over 4 MiB, 0.6 ms a call, needed four: its first calls after
-another arm's took 126, 39 and 9 % longer than the later ones.
+A sample is some untimed calls and then n timed ones, numbers set once per launch. The untimed ones undo what the arm
+before left in the caches: they last 2.5 ms, or are five. What the first calls after another arm's took longer than
+later ones, on an AMD EPYC: weighted sums over 4 MiB, 0.2 to 0.3 ms a call, 54 to 129, 18 to 33, 3 to 15, 0 to 2 %,
+then nothing; calls of 1 to 2 ms, 5 to 21, then 0 to 4 %; calls of 2.5 ms and more, 0 to 13 %, then nothing that could
+be told from noise. The timed ones last 4 ms: the shorter a sample, the closer in time are those that are
+compared, but what it takes to note one down must stay below a thousandth of it.
+
+What a call took in a round is the interquartile mean of its timed calls where they are timed singly. A processor's
+timer tick, 50 to 120 µs every 4 ms in a virtual machine, is in one or two calls of a sample; the sum has it, and
+whether one or two moves a sample by 2 %. Identical code in seven arms, timed for a second, 0.2 ms a call:
+log-ratios had a standard deviation of 2.4 to 3.0 % by sums over 5 ms, 0.9 to 1.0 % by medians over 2.5 ms. Of three
+calls or fewer it is the mean: there, at 1 to 2 ms a call, means were the better ones. The sum is recorded beside.
 """
 
 from __future__ import annotations
@@ -18,16 +26,21 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import NamedTuple
 
-from harness.measure.clock import Clock
+import numpy as np
+from scipy.stats import trim_mean
+
+from harness.measure.clock import Clock, total
 from harness.measure.conditions import Conditions, Reading, Silent
 from harness.measure.passes import Call
+from harness.records.schema import SAMPLE_SECONDS
 
-REWARM_CALLS = 2
-SAMPLE_SECONDS, MOST_SPENT = 5e-3, 10
-"""Of a sample; and how many times as long its preparation may make it, where that is all but the whole of it."""
+REWARM_SECONDS, REWARM_CALLS = 2.5e-3, 5
+"""Untimed calls before a sample last so long, or are so many."""
+MOST_SPENT = 10
+"""How many times as long as SAMPLE_SECONDS preparation may make a sample, where it is all but the whole of it."""
 WARM_UP_SECONDS, WARM_UP_CALLS, WARM_UP_LIMIT = 0.3, 20, 3.0
 STEADY_WITHIN = 0.1
-MOST_ROUNDS, FEWEST_ROUNDS = 21, 7
+MOST_ROUNDS, FEWEST_ROUNDS = 51, 7
 MOST_REDONE = 3
 
 
@@ -40,39 +53,64 @@ class Arm:
     call: Call
 
 
-class Sample(NamedTuple):
-    """Seconds of the timed calls, position in the round, minor page faults, involuntary context switches, CPU seconds
-    of the whole sample (re-warm calls included), and its wall seconds.
+Usage = tuple[resource.struct_rusage, float]
+"""What this process has used so far, and seconds on the clock."""
 
-    A named tuple, and nothing is rounded here: making one is part of the time around a sample, which must stay below
-    a thousandth of it.
-    """
 
-    seconds: float
-    order: int
+def read_usage() -> Usage:
+    """Up to now."""
+    return resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
+
+
+class Used(NamedTuple):
+    """By a sample, its untimed calls too: minor page faults, involuntary context switches, CPU and wall seconds."""
+
     faults: int
     switches: int
     cpu_seconds: float
     wall_seconds: float
 
 
+class Sample(NamedTuple):
+    """The spans of the timed calls (see ``Clock``), the position in the round, and what was read before and after.
+
+    A named tuple, and nothing is computed here: making one is part of the time around a sample, which must stay below
+    a thousandth of it.
+    """
+
+    spans: Sequence[float]
+    order: int
+    before: Usage
+    after: Usage
+
+    @property
+    def used(self) -> Used:
+        """Between the readings."""
+        (had, start), (has, end) = self.before, self.after
+        cpu = has.ru_utime + has.ru_stime - had.ru_utime - had.ru_stime
+        return Used(has.ru_minflt - had.ru_minflt, has.ru_nivcsw - had.ru_nivcsw, cpu, end - start)
+
+
 @dataclass
 class Series:
-    """The samples of an arm, one a round, each of ``calls`` calls."""
+    """The samples of an arm, one a round, each of ``calls`` calls after ``untimed`` others."""
 
     arm: Arm
     calls: int
+    untimed: int
     samples: list[Sample] = field(default_factory=list)
-
-    @property
-    def untimed(self) -> int:
-        """Calls before each sample: half as many, and two at least."""
-        return max(REWARM_CALLS, math.ceil(self.calls / 2))
 
     @property
     def seconds(self) -> list[float]:
         """Of each round, for all its calls."""
-        return [s.seconds for s in self.samples]
+        return [round(sum(s.spans) * 1e-9, 12) for s in self.samples]
+
+    @property
+    def call_seconds(self) -> list[float]:
+        """Of each round, for a call: the interquartile mean of its calls, or the mean where a batch is timed."""
+        spans = np.array([s.spans for s in self.samples], dtype=float)
+        share = spans.shape[1] / self.calls * 1e-9
+        return [round(x, 12) for x in (trim_mean(spans, 0.25, axis=1) * share).tolist()]
 
 
 @dataclass
@@ -93,38 +131,40 @@ def warm_up(call: Call, clock: Clock) -> bool:
     while (spent := time.perf_counter() - started) < WARM_UP_LIMIT and (
         spent < WARM_UP_SECONDS or len(times) < WARM_UP_CALLS
     ):
-        times.append(clock.seconds(call, 1))
+        times.append(total(clock, call, 1))
     window = max(1, len(times) // 4)
     before, last = median(times[-2 * window : -window] or times), median(times[-window:])
     return abs(last / before - 1) <= STEADY_WITHIN
 
 
-def calibrate(call: Call, clock: Clock) -> tuple[int, float]:
-    """Number of calls that last SAMPLE_SECONDS together, and how long it took to time them.
+def calibrate(arm: Arm, clock: Clock) -> tuple[Series, float]:
+    """How many calls of an arm make a sample, and how many seconds the timed ones take with their preparation.
 
-    The number is grown until they do: single calls tell little of a batch.
+    The number is grown until they last long enough: single calls tell little of a batch.
     """
-    clock.seconds(call, REWARM_CALLS)
+    total(clock, arm.call, REWARM_CALLS)
     n = 1
     while True:
         started = time.perf_counter()
-        lasted = clock.seconds(call, n)
+        lasted = total(clock, arm.call, n)
         spent = time.perf_counter() - started
         if lasted >= SAMPLE_SECONDS or spent >= MOST_SPENT * SAMPLE_SECONDS:
-            return n, max(lasted, spent)
+            break
         n = max(n + 1, math.ceil(n * min(10.0, SAMPLE_SECONDS / max(lasted, 1e-9))))
+    untimed = math.ceil(REWARM_SECONDS * n / max(lasted, 1e-9))
+    return Series(arm, n, min(REWARM_CALLS, untimed)), max(lasted, spent)
 
 
-def rounds_within(seconds: float, series: Sequence[Series], samples: Sequence[float], most: int = MOST_ROUNDS) -> int:
+def rounds_within(budget: float, series: Sequence[Series], samples: Sequence[float], most: int = MOST_ROUNDS) -> int:
     """How many rounds fit into a time, from one sample of each arm; never fewer than 7 nor more than ``most``."""
     one_round = sum(sample * (1 + one.untimed / one.calls) for one, sample in zip(series, samples, strict=True))
-    return max(FEWEST_ROUNDS, min(most, int(seconds / one_round)))
+    return max(FEWEST_ROUNDS, min(most, int(budget / one_round)))
 
 
 def sample(
     arms: Sequence[Arm],
     clock: Clock,
-    seconds: float,
+    budget: float,
     rng: random.Random,
     about_to: Callable[[Arm], None] = lambda arm: None,
     conditions: Conditions | None = None,
@@ -136,6 +176,7 @@ def sample(
     throttled none is done again, for then it is how the chip runs. Nothing else is left out.
 
     Args:
+        budget: seconds.
         about_to: told of each arm before it runs, so that one that kills the process can be named.
         conditions: read once a round.
         most_rounds: even if there is time for more.
@@ -144,19 +185,20 @@ def sample(
     series, first = [], []
     for arm in arms:
         about_to(arm)
-        calls, lasted = calibrate(arm.call, clock)
-        series.append(Series(arm, calls))
+        one, lasted = calibrate(arm, clock)
+        series.append(one)
         first.append(lasted)
     rounds, hopeless = Rounds(), False
     gc.collect()
     gc.disable()
     try:
-        for _ in range(rounds_within(seconds, series, first, most_rounds)):
+        for _ in range(rounds_within(budget, series, first, most_rounds)):
             for attempt in range(1 + (0 if hopeless else MOST_REDONE)):
-                taken = []
+                taken, before = [], read_usage()
                 for position, one in enumerate(rng.sample(series, len(series))):
                     about_to(one.arm)
-                    taken.append((one, take(one, clock, position)))
+                    taken.append((one, take(one, clock, position, before)))
+                    before = taken[-1][1].after
                 reading = machine.read()
                 throttled = machine.throttled(reading)
                 hopeless = hopeless or (throttled and attempt == MOST_REDONE)
@@ -171,17 +213,7 @@ def sample(
     return series, rounds
 
 
-def take(one: Series, clock: Clock, position: int) -> Sample:
+def take(one: Series, clock: Clock, position: int, before: Usage) -> Sample:
     """One sample of an arm: its untimed calls, then the timed ones."""
-    used, wall = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
-    clock.seconds(one.arm.call, one.untimed)
-    seconds = clock.seconds(one.arm.call, one.calls)
-    now = resource.getrusage(resource.RUSAGE_SELF)
-    return Sample(
-        seconds,
-        position,
-        now.ru_minflt - used.ru_minflt,
-        now.ru_nivcsw - used.ru_nivcsw,
-        now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime,
-        time.perf_counter() - wall,
-    )
+    clock.spans(one.arm.call, one.untimed)
+    return Sample(clock.spans(one.arm.call, one.calls), position, before, read_usage())

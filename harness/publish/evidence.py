@@ -115,11 +115,12 @@ def _problem(kind: str, record: Record) -> str | None:
 
 
 def _samples_problem(record: Record) -> str | None:
-    seconds = record["seconds"]
-    if not seconds or any(isinstance(s, str) or not 0 < s < math.inf for s in seconds) or record["calls"] < 1:
+    seconds, of_a_call = record["seconds"], record.get("call_seconds") or record["seconds"]
+    times = (*seconds, *of_a_call)
+    if not times or any(isinstance(s, str) or not 0 < s < math.inf for s in times) or record["calls"] < 1:
         return "seconds and calls must be above 0"
     arrays = ("order", "faults", "switches", "cpu_seconds", "wall_seconds")
-    if any(len(record[name]) != len(seconds) for name in arrays):
+    if any(len(found) != len(seconds) for found in (of_a_call, *(record[name] for name in arrays))):
         return "its lists are of different lengths"
     return None
 

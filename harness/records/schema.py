@@ -169,9 +169,16 @@ class ControlResult:
     detail: str = ""
 
 
+SAMPLE_SECONDS = 4e-3
+"""The timed calls of a sample last so long at least."""
+
+
 @dataclass(frozen=True)
 class Samples:
     """The samples of one case in one launch: round r's is ``seconds[r]`` for ``calls`` calls.
+
+    A call of round r took ``call_seconds[r]``: the interquartile mean of its calls where they are timed singly, else
+    their mean, as in earlier records, which do not have it.
 
     Attributes:
         again: the baseline's second arm, the baseline against itself.
@@ -197,6 +204,7 @@ class Samples:
     steady: bool
     digest: str
     regime: str = "wall"
+    call_seconds: list[float] | None = None
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,9 @@ FILE = "pytest-benchmark.json"
 VERSION = "5.3.1"
 """Of the format: that of the pytest-benchmark release whose files these are like."""
 
+EARLIER_SAMPLE_SECONDS = 5e-3
+"""Of runs whose header does not say."""
+
 
 def to_pytest_benchmark(have: Evidence) -> dict[str, Any]:
     """The document; each case is a benchmark, its group the layer, size, dtype, device and pass."""
@@ -38,7 +41,7 @@ def to_pytest_benchmark(have: Evidence) -> dict[str, Any]:
         taken = bytes_of.get((*case[:5], row.strategy))
         if taken is not None and not taken.reason:
             extra |= {f"{k}_bytes": int(getattr(taken, k)) for k in ("saved", "forward_peak", "backward_peak")}
-        benchmarks.append(_benchmark(dict(zip(CASE, case, strict=True)), seconds[case], extra))
+        benchmarks.append(_benchmark(dict(zip(CASE, case, strict=True)), seconds[case], extra, header))
     return {
         "machine_info": _machine(environment),
         "commit_info": {"id": environment.get("commit"), "dirty": environment.get("dirty")},
@@ -55,7 +58,7 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def _benchmark(case: dict[str, Any], seconds: list[float], extra: dict[str, Any]) -> dict[str, Any]:
+def _benchmark(case: dict[str, Any], seconds: list[float], extra: dict[str, Any], header: Record) -> dict[str, Any]:
     stats = Stats()
     for each in seconds:
         stats.update(each)
@@ -70,8 +73,8 @@ def _benchmark(case: dict[str, Any], seconds: list[float], extra: dict[str, Any]
         "param": where + threads,
         "extra_info": extra,
         "options": {
-            "disable_gc": True, "timer": "perf_counter_ns", "min_rounds": 7, "max_time": None, "min_time": 0.005,
-            "warmup": True,
+            "disable_gc": True, "timer": "perf_counter_ns", "min_rounds": 7, "max_time": None,
+            "min_time": header.get("sample_seconds", EARLIER_SAMPLE_SECONDS), "warmup": True,
         },
         "stats": {**stats.as_dict(), "data": seconds, "iterations": 1},
     }  # fmt: skip

@@ -188,6 +188,7 @@ FLAGS = {
     "no_steady_state": "the warm-up did not settle in most launches",
     "noisy": "more than a quarter of the samples was preempted or lost the processor",
     "page_faults": "the numbers of page faults differ between samples",
+    "uneven": "the mean of the calls is more than 1.1 times their interquartile mean: some take far longer",
     "pressure": "in more than a quarter of the rounds other work waited for the processors",
     "dispatch_bound": "launching takes longer than the device's own work",
     "derived": "a backward as the difference of two passes",

@@ -328,7 +328,7 @@ class _Run:
         if (samples["launch"], samples["pass"], samples["regime"]) != (1, "forward_backward", "wall"):
             return
         if not samples["again"]:
-            self._first[samples["strategy"]] = median(samples["seconds"]) / samples["calls"]
+            self._first[samples["strategy"]] = median(samples["call_seconds"])
             return
         baseline, seconds = samples["strategy"], self._first
         speeds = ", ".join(f"{s} {seconds[baseline] / t:.2f}×" for s, t in seconds.items() if s != baseline)

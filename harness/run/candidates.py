@@ -110,7 +110,7 @@ def tried(bench: Bench, strategy: str, tuning: Tuning, clock: Clock) -> Iterator
         ]
         rng = random.Random(f"{bench.process.job.seed} {g} {table.path.stem} {number}")
         series, _ = sample(arms, clock, bench.process.job.seconds, rng, conditions=conditions_of(g.device))
-        per_call = [[s / one.calls for s in one.seconds] for one in series]
+        per_call = [one.call_seconds for one in series]
         for config, own in zip((current, *batch), per_call, strict=True):
             if number == 0 or config != current:
                 logs = [math.log(t / b) for t, b in zip(own, per_call[0], strict=True)]

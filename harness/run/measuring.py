@@ -209,11 +209,12 @@ def time_group(process: Process, cells: Sequence[Cell]) -> None:
 
 def _samples(group: Group, one: Series, passed: str, launch: int, warm: dict[str, _Warm], regime: str) -> Samples:
     mine, strategy = warm[one.arm.strategy], one.arm.strategy
-    columns = {name: [getattr(s, name) for s in one.samples] for name in ("seconds", "order", "faults", "switches")}
-    rounded = {name: [round(getattr(s, name), 6) for s in one.samples] for name in ("cpu_seconds", "wall_seconds")}
+    used = [s.used for s in one.samples]
     return Samples(
-        group, strategy, one.arm.again, passed, launch, one.calls, **columns, **rounded, steady=mine.steady,
-        digest=mine.digest, regime=regime,
+        group, strategy, one.arm.again, passed, launch, one.calls, seconds=one.seconds,
+        order=[s.order for s in one.samples], faults=[u.faults for u in used], switches=[u.switches for u in used],
+        cpu_seconds=[round(u.cpu_seconds, 6) for u in used], wall_seconds=[round(u.wall_seconds, 6) for u in used],
+        steady=mine.steady, digest=mine.digest, regime=regime, call_seconds=one.call_seconds,
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import harness
 from harness.records.environment import machine_digest
-from harness.records.schema import SCHEMA, CaseStatus, CellEnd, Group, LayerFacts, StrategyFacts
+from harness.records.schema import SAMPLE_SECONDS, SCHEMA, CaseStatus, CellEnd, Group, LayerFacts, StrategyFacts
 from harness.records.store import CLAIMS, FILE, PACKED, Journal, Record, Run, StoreError, read
 from harness.run.child import ALLOCATOR
 from harness.run.conductor import Conductor
@@ -158,6 +158,7 @@ def write_header(
         "launches": planned.launches,
         "devices": list(planned.wanted.devices),
         "looks": planned.looks,
+        "sample_seconds": SAMPLE_SECONDS,
         "allocator": ALLOCATOR if planned.wanted.allocator == "fixed" else {},
         "stack": described.stack,
         "digests": described.digests,

@@ -11,7 +11,7 @@ import math
 import random
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 from time import perf_counter_ns
@@ -26,11 +26,12 @@ from harness.analyse.statistics import FEWEST_LAUNCHES, interval, margin, verdic
 from harness.layers.drawing import draw
 from harness.layers.spec import Strategy
 from harness.measure import memory
-from harness.measure.clock import Clock, CpuClock
+from harness.measure.clock import Clock, CpuClock, total
 from harness.measure.conditions import CpuConditions
 from harness.measure.passes import Call, ready
-from harness.measure.sampler import SAMPLE_SECONDS, Arm, Rounds, Series, sample, take, warm_up
+from harness.measure.sampler import Arm, Rounds, Series, read_usage, sample, take, warm_up
 from harness.records.meter import Proof, proof, shown
+from harness.records.schema import SAMPLE_SECONDS
 from harness.run.jobs import Cell
 from harness.run.other_meters import agreement, by_pytest_benchmark, by_timer
 from harness.run.process import Process
@@ -53,7 +54,7 @@ def known_durations() -> Iterator[Proof]:
     """The clock on busy-waits: never short, and hardly long."""
     for microseconds, share in ((20, 0.03), (100, 0.02), (1000, 0.01)):
         call = Call(lambda: None, lambda _, us=microseconds: _wait(us))  # type: ignore[misc]
-        off = median(CpuClock().seconds(call, 1) for _ in range(100)) / (microseconds * 1e-6) - 1
+        off = median(total(CpuClock(), call, 1) for _ in range(100)) / (microseconds * 1e-6) - 1
         yield proof("known duration", f"a wait of {microseconds} µs is off by", off, 0.0, share, "ratio")
 
 
@@ -72,13 +73,13 @@ def overhead() -> Iterator[Proof]:
     yield proof("overhead", "a pair of clock readings", median(pairs), None, 200, "ns")
     call = workload().calls["forward_backward"]
     warm_up(call, CpuClock())
-    one = CpuClock().seconds(call, 50) / 50
+    one = total(CpuClock(), call, 50) / 50
     yield proof("overhead", "clock readings, of a sample", median(pairs) * 1e-9 / one, None, 1e-3, "ratio")
-    nothing = Series(Arm("nothing", False, call), 1)
-    takes = []
+    nothing = Series(Arm("nothing", False, call), 1, 1)
+    takes, before = [], read_usage()
     for _ in range(1000):
         start = perf_counter_ns()
-        take(nothing, _Stopped(), 0)
+        take(nothing, _Stopped(), 0, before)
         takes.append(perf_counter_ns() - start)
     share = median(takes) * 1e-9 / SAMPLE_SECONDS
     yield proof("overhead", "book-keeping around a sample, of the sample", share, None, 1e-3, "ratio")
@@ -87,8 +88,8 @@ def overhead() -> Iterator[Proof]:
 class _Stopped:
     """A clock that calls nothing."""
 
-    def seconds(self, call: Call, n: int) -> float:
-        return 0.0
+    def spans(self, call: Call, n: int) -> Sequence[float]:
+        return ()
 
 
 @dataclass(frozen=True)
@@ -123,8 +124,7 @@ def _log_ratio(one: Series, other: Series) -> float:
 
 
 def _per_call(one: Series, other: Series) -> Iterator[tuple[float, float]]:
-    for a, b in zip(one.seconds, other.seconds, strict=True):
-        yield a / one.calls, b / other.calls
+    yield from zip(one.call_seconds, other.call_seconds, strict=True)
 
 
 def identical_code(comparisons: int, seconds: float = COMPARISON_SECONDS) -> Iterator[Proof]:
@@ -167,7 +167,7 @@ def busy_machine(groups: int, seconds: float) -> Iterator[Proof]:
     yield proof(name, f"identical code called faster or slower, of {groups}", called, None, 0, "count")
     off = [abs(math.expm1(_log_ratio(base, third))) for launches in found for base, _, third in launches]
     yield shown(name, "error of a launch's ratio, median", median(off), "ratio")
-    samples = [t for launches in found for arms in launches for one in arms for t in one.samples]
+    samples = [t.used for launches in found for arms in launches for one in arms for t in one.samples]
     disturbed = sum(t.switches > 0 or t.cpu_seconds < 0.9 * t.wall_seconds for t in samples)
     yield proof(name, "samples that say they were disturbed", disturbed / len(samples), 0.25, None, "ratio")
 
@@ -218,18 +218,18 @@ def device() -> Iterator[Proof]:
         return call(lambda: torch.cuda._sleep(cycles))
 
     for name, clock in (("cold", cold), ("hot", hot), ("wall", wall)):
-        one, two = (median(clock.seconds(sleep(c), 10) for _ in range(10)) for c in (10**6, 2 * 10**6))
+        one, two = (median(total(clock, sleep(c), 10) for _ in range(10)) for c in (10**6, 2 * 10**6))
         yield proof("GPU", f"a sleep of twice the cycles, {name}", two / one, 1.98, 2.02, "ratio")
     single = torch.zeros(1, device="cuda")
     add = call(lambda: single.add_(1))
     yield proof(
-        "GPU", "one-element add, wall over hot", wall.seconds(add, 1000) / hot.seconds(add, 1000), 1.2, None, "ratio"
+        "GPU", "one-element add, wall over hot", total(wall, add, 1000) / total(hot, add, 1000), 1.2, None, "ratio"
     )
     for name, size, low, high in (("4 MiB", 2**20, 1.03, None), ("4 GiB", 2**30, 0.97, 1.03)):
         source = torch.rand(size, device="cuda")
         sink = torch.empty_like(source)
         turn = call(lambda a=source, b=sink: torch.neg(a, out=b))  # a copy would be no kernel, and slower in a graph
-        ratio = median(cold.seconds(turn, 10) for _ in range(10)) / median(hot.seconds(turn, 10) for _ in range(10))
+        ratio = median(total(cold, turn, 10) for _ in range(10)) / median(total(hot, turn, 10) for _ in range(10))
         yield proof("GPU", f"{name} negated, cold over hot", ratio, low, high, "ratio")
         del source, sink
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from harness.measure.clock import total
 from harness.measure.cuda import ColdClock, GraphClock
 from harness.measure.passes import Call
 
@@ -91,7 +92,7 @@ def _call(cuda: FakeCuda, kernels: int = 1) -> Call:
 
 
 def test_a_cold_call_is_timed_without_its_preparation_and_the_flush_before_each(cuda: FakeCuda) -> None:
-    assert ColdClock(cuda.flush, cuda).seconds(_call(cuda, 3), 5) == pytest.approx(5 * 3 * KERNEL)
+    assert total(ColdClock(cuda.flush, cuda), _call(cuda, 3), 5) == pytest.approx(5 * 3 * KERNEL)
     assert cuda.flushed == 5
 
 
@@ -99,9 +100,9 @@ def test_the_device_sleeps_while_a_cold_call_is_launched_but_for_a_millisecond_a
     clock = ColdClock(cuda.flush, cuda)
     slow = Call(lambda: None, lambda _: [time.sleep(0.02), cuda.kernel()])
     quick = Call(lambda: None, lambda _: cuda.kernel())
-    assert clock.seconds(slow, 2) == pytest.approx(2 * KERNEL)
-    assert clock.seconds(quick, 1) == pytest.approx(KERNEL)
-    assert clock.seconds(slow, 1) == pytest.approx(KERNEL)
+    assert total(clock, slow, 2) == pytest.approx(2 * KERNEL)
+    assert total(clock, quick, 1) == pytest.approx(KERNEL)
+    assert total(clock, slow, 1) == pytest.approx(KERNEL)
     assert cuda.slept == [0, 2_000_000, 0, 2_000_000]  # a call's first launch is as long as it is
 
 
@@ -111,22 +112,22 @@ def test_a_capture_that_fails_leaves_the_stream_as_it_was(cuda: FakeCuda) -> Non
             raise RuntimeError("operation not permitted when stream is capturing")
 
     with pytest.raises(RuntimeError, match="capturing"):
-        GraphClock(cuda).seconds(Call(lambda: None, waits), 1)
+        GraphClock(cuda).spans(Call(lambda: None, waits), 1)
     assert cuda.stream_set is not None
 
 
 @pytest.mark.parametrize("n", [1, 7, 40])
 def test_a_graph_is_captured_once_and_replayed_to_the_time_of_n_calls(cuda: FakeCuda, n: int) -> None:
     clock, call = GraphClock(cuda), Call(lambda: None, lambda _: cuda.kernel(1e-4))
-    assert clock.seconds(call, n) == pytest.approx(n * 1e-4)
+    assert total(clock, call, n) == pytest.approx(n * 1e-4)
     before = cuda.now
-    assert clock.seconds(call, n) == pytest.approx(n * 1e-4)
+    assert total(clock, call, n) == pytest.approx(n * 1e-4)
     assert cuda.now - before == pytest.approx(-(-n // 10) * 10 * 1e-4)  # whole graphs of ten, and no capture
 
 
 def test_a_long_call_makes_a_graph_of_its_own(cuda: FakeCuda) -> None:
     clock, call = GraphClock(cuda), Call(lambda: None, lambda _: cuda.kernel(0.02))
-    assert clock.seconds(call, 1) == pytest.approx(0.02)
+    assert total(clock, call, 1) == pytest.approx(0.02)
     before = cuda.now
-    clock.seconds(call, 1)
+    total(clock, call, 1)
     assert cuda.now - before == pytest.approx(0.02)

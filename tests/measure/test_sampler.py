@@ -1,35 +1,35 @@
 """Sampling, with a clock that is a parameter: nothing here depends on real time."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
-from harness.measure.clock import CpuClock
+from harness.measure.clock import CpuClock, total
 from harness.measure.passes import Call
 from harness.measure.sampler import (
     FEWEST_ROUNDS,
     MOST_REDONE,
     MOST_ROUNDS,
     REWARM_CALLS,
-    SAMPLE_SECONDS,
     Arm,
     calibrate,
     sample,
     warm_up,
 )
+from harness.records.schema import SAMPLE_SECONDS
 
 
 class FakeClock:
-    """Every call takes the seconds that its ``run`` returns."""
+    """Every call takes the seconds that its ``run`` returns, in nanoseconds and singly."""
 
     def __init__(self) -> None:
         self.log: list[tuple[Any, int]] = []
 
-    def seconds(self, call: Call, n: int) -> float:
+    def spans(self, call: Call, n: int) -> Sequence[float]:
         self.log.append((call, n))
-        return sum(call.run(call.prepare()) for _ in range(n))
+        return [1e9 * call.run(call.prepare()) for _ in range(n)]
 
 
 def _call(seconds: Callable[[], float]) -> Call:
@@ -40,10 +40,10 @@ def _arms(n: int, seconds: float = 1e-3) -> list[Arm]:
     return [Arm(f"s{i}", False, _call(lambda: seconds)) for i in range(n)]
 
 
-def test_a_sample_lasts_at_least_five_milliseconds() -> None:
-    for one in (1e-6, 3e-4, 4.9e-3, 0.2):
-        calls, lasted = calibrate(_call(lambda one=one: one), FakeClock())
-        assert lasted == pytest.approx(calls * one)
+def test_a_sample_lasts_at_least_four_milliseconds() -> None:
+    for one in (1e-6, 3e-4, 3.9e-3, 0.2):
+        found, lasted = calibrate(Arm("s", False, _call(lambda one=one: one)), FakeClock())
+        assert lasted == pytest.approx(found.calls * one)
         assert lasted >= SAMPLE_SECONDS * (1 - 1e-9)
 
 
@@ -65,7 +65,7 @@ def test_the_order_is_the_seed_s() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "untimed", "calls"), [(1e-4, 25, 50), (1e-3, 3, 5), (2e-3, REWARM_CALLS, 3), (0.1, REWARM_CALLS, 1)]
+    ("seconds", "untimed", "calls"), [(1e-4, REWARM_CALLS, 40), (8e-4, 4, 5), (1.9e-3, 2, 3), (3e-3, 1, 2), (0.1, 1, 1)]
 )
 def test_each_sample_is_preceded_by_untimed_calls_of_the_same_arm(seconds: float, untimed: int, calls: int) -> None:
     clock = FakeClock()
@@ -130,17 +130,19 @@ def test_a_call_that_settles_is_steady_and_one_that_drifts_is_not() -> None:
 class _RealTime(FakeClock):
     """Fake seconds, but the warm-up's own loop sees real time pass."""
 
-    def seconds(self, call: Call, n: int) -> float:
+    def spans(self, call: Call, n: int) -> Sequence[float]:
         import time
 
         time.sleep(2e-3)
-        return super().seconds(call, n)
+        return super().spans(call, n)
 
 
 def test_the_cpu_clock_leaves_preparation_out() -> None:
     events: list[str] = []
     call = Call(lambda: events.append("prepare"), lambda _: events.append("run"))
-    assert CpuClock().seconds(call, 3) > 0
+    spans = CpuClock().spans(call, 3)
+    assert len(spans) == 3
+    assert min(spans) > 0
     assert events == ["prepare", "run"] * 3
 
 
@@ -152,5 +154,31 @@ def test_what_a_call_returns_is_let_go_after_the_clock_stops(n: int) -> None:
         def __del__(self) -> None:
             alive.append(self)
 
-    CpuClock().seconds(Call(lambda: None, lambda _: Result()), n)
+    CpuClock().spans(Call(lambda: None, lambda _: Result()), n)
     assert len(alive) == n
+
+
+def _ticking() -> Callable[[], float]:
+    """A call that is interrupted for as long again at every seventh time."""
+    number = iter(range(10**6))
+    return lambda: 2e-4 if next(number) % 7 else 4e-4
+
+
+def test_what_a_call_takes_is_not_moved_by_an_interruption_in_few_of_a_sample_and_the_sum_has_all() -> None:
+    (one,), _ = sample([Arm("s", False, _call(_ticking()))], FakeClock(), 0.2, random.Random(0))
+    assert one.call_seconds == pytest.approx([2e-4] * len(one.samples))
+    assert sum(one.seconds) / (one.calls * len(one.samples)) == pytest.approx(2e-4 * 8 / 7, rel=0.02)
+
+
+class Batches(FakeClock):
+    """All calls of a sample in one span, as a device is timed."""
+
+    def spans(self, call: Call, n: int) -> Sequence[float]:
+        return [sum(super().spans(call, n))]
+
+
+def test_a_call_of_a_batch_takes_its_share_of_it() -> None:
+    (one,), _ = sample(_arms(1, 3e-4), Batches(), 0.1, random.Random(0))
+    assert one.calls > 1
+    assert one.call_seconds == pytest.approx([3e-4] * len(one.samples))
+    assert total(Batches(), one.arm.call, 5) == pytest.approx(5 * 3e-4)

@@ -50,10 +50,15 @@ class Row:
 
 
 class Launches:
-    """The table of one kernel."""
+    """The table of one kernel.
+
+    Attributes:
+        taken: how often a configuration that was forced has been asked for: never, where the kernel is not launched.
+    """
 
     def __init__(self, path: Path, rows: Sequence[Row]) -> None:
         self.path, self.rows = path, tuple(rows)
+        self.taken = 0
         self._forced: Mapping[str, int] | None = None
         self._found: dict[tuple[str, Any, int], Mapping[str, int]] = {}
 
@@ -69,6 +74,7 @@ class Launches:
     def find(self, target: str, dtype: Any, size: int) -> Mapping[str, int]:
         """The configuration to launch with."""
         if self._forced is not None:
+            self.taken += 1
             return self._forced
         key = (target, dtype, size)
         if key not in self._found:

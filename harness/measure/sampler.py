@@ -1,17 +1,15 @@
 """Paired rounds: each round visits every arm once, in random order, so that what disturbs one disturbs all.
 
 A sample is some untimed calls and then n timed ones, numbers set once per launch. The untimed ones undo what the arm
-before left in the caches: they last 2.5 ms, or are five. What the first calls after another arm's took longer than
-later ones, on an AMD EPYC: weighted sums over 4 MiB, 0.2 to 0.3 ms a call, 54 to 129, 18 to 33, 3 to 15, 0 to 2 %,
-then nothing; calls of 1 to 2 ms, 5 to 21, then 0 to 4 %; calls of 2.5 ms and more, 0 to 13 %, then nothing that could
-be told from noise. The timed ones last 4 ms: the shorter a sample, the closer in time are those that are
-compared, but what it takes to note one down must stay below a thousandth of it.
+before left in the caches: they last 2.5 ms, or are five. The timed ones last 4 ms. The shorter a sample, the closer in
+time are those that are compared, and the more rounds there are; but what it takes to note one down must stay below a
+thousandth of it.
 
-What a call took in a round is the interquartile mean of its timed calls where they are timed singly. A processor's
-timer tick, 50 to 120 µs every 4 ms in a virtual machine, is in one or two calls of a sample; the sum has it, and
-whether one or two moves a sample by 2 %. Identical code in seven arms, timed for a second, 0.2 ms a call:
-log-ratios had a standard deviation of 2.4 to 3.0 % by sums over 5 ms, 0.9 to 1.0 % by medians over 2.5 ms. Of three
-calls or fewer it is the mean: there, at 1 to 2 ms a call, means were the better ones. The sum is recorded beside.
+What a call took in a round is the interquartile mean of its timed calls where they are timed singly (of three or fewer
+their mean). A processor's timer tick, 50 to 120 µs every 4 ms in a virtual machine, is in one or two calls of a sample;
+their sum has it, and whether one or two moves a sample by 2 %. The sum is recorded beside.
+
+What these numbers stand on is measured by ``python -m tests.measure.samples``; results/amd-epyc-2-cores has a run.
 """
 
 from __future__ import annotations

@@ -113,12 +113,17 @@ def inline(svg: str, prefix: str) -> str:
 
 
 def _svg(figure: Figure) -> str:
-    """A figure as SVG, without a date and without what nothing in it refers to, to a hundredth of a point."""
+    """A figure as SVG, without a date and without what nothing in it refers to, to a hundredth of a point.
+
+    Ids count what they name: matplotlib's are hashes of places to the last bit, which differs with the processor.
+    """
     stream = io.StringIO()
     figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
     text = re.sub(r"<metadata>.*?</metadata>", "", stream.getvalue(), flags=re.DOTALL)
     used = set(re.findall(r'(?:url\(#|xlink:href="#)([^)"]+)', text))
     text = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", text)
+    names = {name: f"{name[0]}{n}" for n, name in enumerate(re.findall(r' id="([^"]*)"', text))}
+    text = re.sub(r'((?: id="|url\(#|xlink:href="#))([^)"]+)', lambda found: found[1] + names[found[2]], text)
     text = re.sub(r"<g>\s*</g>|<!--.*?-->| transform=\"rotate\(-0 [^)]*\)\"", "", text)
     text = re.sub(r"(\d+\.\d\d)\d+", r"\1", text)
     return re.sub(r"\s*\n\s*", "\n", text)

@@ -73,7 +73,7 @@ def _to_try(bench: Bench, tuning: Tuning) -> tuple[Row, list[dict[str, int]]] | 
 
 
 def tried(bench: Bench, strategy: str, tuning: Tuning, clock: Clock) -> Iterator[Candidate]:
-    """A record of each configuration, the current one first.
+    """A record of each configuration, the current one first; none where the strategy does not launch the kernel.
 
     Every candidate is held to the gate's rule, forward and backward, before any is timed. They are timed in paired
     rounds, each batch of them beside the current one.
@@ -92,10 +92,12 @@ def tried(bench: Bench, strategy: str, tuning: Tuning, clock: Clock) -> Iterator
             config == current, result, **more,  # type: ignore[arg-type]
         )  # fmt: skip
 
-    sound = []
+    sound, taken_before = [], table.taken
     for config in configs:
         bench.process.about_to(str(g), strategy, f"{table.path.stem} {config}")
         wrong = _problem(bench, made, table, config)
+        if wrong is None and table.taken == taken_before:
+            return
         if wrong is None:
             sound.append(config)
         else:

@@ -10,19 +10,20 @@ import torch
 
 from harness.analyse.statistics import SMALLEST_MARGIN
 from harness.layers.drawing import draw
+from harness.layers.spec import Dims
 from harness.measure.passes import Ready, ready
 from harness.verify.controls import dense_layer
 
-DIMS = {"B": 256, "I": 256, "O": 256}
+DIMS: Dims = {"B": 256, "I": 256, "O": 256}
 COMPARISON_SECONDS = 4.0
 MARGIN = math.expm1(SMALLEST_MARGIN["cpu"])
 """Of a comparison of identical code, a ratio − 1."""
 
 
-def workload() -> Ready:
+def workload(dims: Dims = DIMS) -> Ready:
     """Forward and backward of a dense layer, about a millisecond, in memory of its own."""
-    values = draw(dense_layer.layer, DIMS, torch.float32, "cpu", 0)
-    return ready(dense_layer.layer, dense_layer.reference, DIMS, values)
+    values = draw(dense_layer.layer, dims, torch.float32, "cpu", 0)
+    return ready(dense_layer.layer, dense_layer.reference, dims, values)
 
 
 def ninth_decile(errors: Sequence[float]) -> float:

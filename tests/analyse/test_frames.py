@@ -1,5 +1,6 @@
 """Frames from records that are made up: looks, flags, and what a second look is for."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -45,3 +46,15 @@ def test_samples_that_lost_the_processor_are_flagged(tmp_path: Path) -> None:
     items = [strategy("autograd")]
     items += [samples("autograd", n, about(1e-3), rng, cpu_seconds=[0.0] * 11) for n in range(1, 6)]
     assert "noisy" in timing(write(tmp_path, *items))["flags"].iloc[0]
+
+
+@pytest.mark.parametrize(("share", "flagged"), [(1.0, False), (1.05, False), (1.3, True)])
+def test_calls_whose_mean_is_far_from_what_is_compared_are_flagged(tmp_path: Path, share: float, flagged: bool) -> None:
+    rng = np.random.default_rng(0)
+    items = [strategy("autograd")]
+    for launch in range(1, 6):
+        one = samples("autograd", launch, about(1e-3), rng)
+        items.append(dataclasses.replace(one, call_seconds=[s / one.calls / share for s in one.seconds]))
+    row = timing(write(tmp_path, *items)).iloc[0]
+    assert ("uneven" in row["flags"]) == flagged
+    assert row["latency"] == pytest.approx(1e-3 / share, rel=0.05)  # what is compared is what is shown

@@ -267,6 +267,24 @@ def test_no_record_does_harm(tmp_path: Path, lines: list[bytes], data: st.DataOb
     assert {p.parent for p in tmp_path.rglob("*") if p.is_file()} <= {folder, folder / "tables"}
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("seconds", [-1.0] * 11, "above 0"), ("call_seconds", [0.0] * 11, "above 0"), ("order", [0], "different lengths"),
+        ("call_seconds", [1e-4], "different lengths"), ("call_seconds", "fast", "call_seconds is 'fast'"),
+    ],
+)  # fmt: skip
+def test_samples_that_make_no_sense_are_refused(
+    tmp_path: Path, lines: list[bytes], field: str, value: object, said: str
+) -> None:
+    import json
+
+    records = [json.loads(line) for line in lines]
+    next(r for r in records if r["kind"] == "samples")[field] = value
+    (tmp_path / "records.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
+    assert said in _said(lambda: read_run(tmp_path))
+
+
 @settings(max_examples=300 * FUZZ, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(found=JSON, known=st.dictionaries(st.sampled_from([*claiming.FIELDS, "odd"]), JSON, max_size=6))
 def test_no_claim_does_harm(tmp_path: Path, found: object, known: dict[str, object]) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 from harness.analyse.findings import findings
 from harness.records.store import read
 from harness.report import plots, roofline
-from harness.report.drawing import MOST_GROUPS, RC, complete, inline, plain_ticks, save, telling
+from harness.report.drawing import MOST_GROUPS, RC, _svg, complete, inline, plain_ticks, save, telling
 from tests.analyse.recorded import SIZES, records, write
 
 TIMES = {dims: {"plain": 2e-5, "hand": 1e-5} for dims in SIZES[:2]}
@@ -155,6 +155,19 @@ def test_every_file_of_a_figure_has_the_same_layout_and_the_same_bytes_again(tmp
     drawn = paths[0].read_text()
     assert ElementTree.fromstring(drawn).tag.endswith("svg")
     assert set(re.findall(r'(?:url\(#|href="#)([^)"]+)', drawn)) == set(re.findall(r' id="([^"]+)"', drawn))
+
+
+def test_a_place_that_differs_in_its_last_bit_makes_the_same_file() -> None:
+    def drawn(left: float) -> str:
+        made = Figure(figsize=(3, 2))
+        made.add_axes((left, 0.2, 0.8, 0.7)).plot([1, 2], [3, 4], marker="o")
+        return _svg(made)
+
+    with mpl.rc_context(RC | {"figure.constrained_layout.use": False}):
+        one = drawn(0.1)
+        assert "clip-path" in one
+        assert drawn(0.1 + 2e-16) == one
+        assert drawn(0.11) != one
 
 
 def test_large_sizes_are_labelled_by_whole_powers() -> None:

@@ -8,6 +8,7 @@ from statistics import median
 import pytest
 
 from harness import Tuning
+from harness.layers.launches import read_table
 from harness.measure.passes import Call
 from harness.records.kernels import Candidate
 from harness.records.schema import Group, as_record
@@ -140,6 +141,13 @@ def test_a_kernel_that_is_not_launched_at_a_size_or_has_no_candidates_has_no_rec
 ) -> None:
     table = bench.process.strategy("wave", "blocks").tunings[0].table
     tuning = Tuning(table, "backward", lambda dims: size, lambda size, dtype: others)
+    assert list(tried(bench, "blocks", tuning, MadeUp([6]))) == []
+
+
+def test_a_kernel_that_is_not_launched_on_a_device_has_no_record(bench: Bench) -> None:
+    strategy = bench.process.strategy("wave", "blocks")
+    other = read_table(strategy.tunings[0].table.path)  # of a kernel that this strategy launches on other devices
+    tuning = Tuning(other, "backward", lambda dims: dims["D"], lambda size, dtype: [{"BLOCK": 4}])
     assert list(tried(bench, "blocks", tuning, MadeUp([6]))) == []
 
 

@@ -6,8 +6,8 @@ time are those that are compared, and the more rounds there are; but what it tak
 thousandth of it.
 
 What a call took in a round is the interquartile mean of its timed calls where they are timed singly (of three or fewer
-their mean). A processor's timer tick, 50 to 120 µs every 4 ms in a virtual machine, is in one or two calls of a sample;
-their sum has it, and whether one or two moves a sample by 2 %. The sum is recorded beside.
+their mean). A processor's timer tick is in one or two calls of a sample: the sum of all says more of how many than of
+the arm. It is recorded beside.
 
 What these numbers stand on is measured by ``python -m tests.measure.samples``; results/amd-epyc-2-cores has a run.
 """
@@ -34,7 +34,7 @@ from harness.records.schema import SAMPLE_SECONDS
 REWARM_SECONDS, REWARM_CALLS = 2.5e-3, 5
 """Untimed calls before a sample last so long, or are so many."""
 MOST_SPENT = 10
-"""How many times as long as SAMPLE_SECONDS preparation may make a sample, where it is all but the whole of it."""
+"""How many times as long preparation may make a sample, where it is all but the whole of it."""
 WARM_UP_SECONDS, WARM_UP_CALLS, WARM_UP_LIMIT = 0.3, 20, 3.0
 STEADY_WITHIN = 0.1
 MOST_ROUNDS, FEWEST_ROUNDS = 51, 7
@@ -135,7 +135,7 @@ def warm_up(call: Call, clock: Clock) -> bool:
     return abs(last / before - 1) <= STEADY_WITHIN
 
 
-def calibrate(arm: Arm, clock: Clock) -> tuple[Series, float]:
+def calibrate(arm: Arm, clock: Clock, sample_seconds: float = SAMPLE_SECONDS) -> tuple[Series, float]:
     """How many calls of an arm make a sample, and how many seconds the timed ones take with their preparation.
 
     The number is grown until they last long enough: single calls tell little of a batch.
@@ -146,9 +146,9 @@ def calibrate(arm: Arm, clock: Clock) -> tuple[Series, float]:
         started = time.perf_counter()
         lasted = total(clock, arm.call, n)
         spent = time.perf_counter() - started
-        if lasted >= SAMPLE_SECONDS or spent >= MOST_SPENT * SAMPLE_SECONDS:
+        if lasted >= sample_seconds or spent >= MOST_SPENT * sample_seconds:
             break
-        n = max(n + 1, math.ceil(n * min(10.0, SAMPLE_SECONDS / max(lasted, 1e-9))))
+        n = max(n + 1, math.ceil(n * min(10.0, sample_seconds / max(lasted, 1e-9))))
     untimed = math.ceil(REWARM_SECONDS * n / max(lasted, 1e-9))
     return Series(arm, n, min(REWARM_CALLS, untimed)), max(lasted, spent)
 
@@ -167,6 +167,7 @@ def sample(
     about_to: Callable[[Arm], None] = lambda arm: None,
     conditions: Conditions | None = None,
     most_rounds: int = MOST_ROUNDS,
+    sample_seconds: float = SAMPLE_SECONDS,
 ) -> tuple[list[Series], Rounds]:
     """Time the arms in paired rounds for about the given time, the garbage collector off.
 
@@ -178,12 +179,13 @@ def sample(
         about_to: told of each arm before it runs, so that one that kills the process can be named.
         conditions: read once a round.
         most_rounds: even if there is time for more.
+        sample_seconds: how long the timed calls of a sample last at least.
     """
     machine = conditions or Silent()
     series, first = [], []
     for arm in arms:
         about_to(arm)
-        one, lasted = calibrate(arm, clock)
+        one, lasted = calibrate(arm, clock, sample_seconds)
         series.append(one)
         first.append(lasted)
     rounds, hopeless = Rounds(), False

@@ -25,9 +25,9 @@ import torch
 
 from harness.layers.discover import load, scan
 from harness.layers.drawing import draw
-from harness.measure import sampler
 from harness.measure.clock import CpuClock
 from harness.measure.passes import Call, ready
+from harness.measure.sampler import Arm, Series, sample
 from harness.run.child import ALLOCATOR
 from harness.run.worker import pin
 from harness.run.workload import workload
@@ -71,15 +71,16 @@ def lengths() -> Iterator[dict[str, object]]:
     """A row for each size and length of samples."""
     for side in SIDES:
         arms = [
-            sampler.Arm(str(n), False, workload({"B": side, "I": side, "O": side}).calls["forward_backward"])
+            Arm(str(n), False, workload({"B": side, "I": side, "O": side}).calls["forward_backward"])
             for n in range(ARMS)
         ]
         logs: dict[tuple[float, str], list[float]] = defaultdict(list)
-        last: dict[float, list[sampler.Series]] = {}
+        last: dict[float, list[Series]] = {}
         for repeat in range(REPEATS):
             for length in random.Random(repeat).sample(LENGTHS, len(LENGTHS)):  # in turns: what disturbs, disturbs all
-                sampler.SAMPLE_SECONDS = length  # type: ignore[misc]
-                series, _ = sampler.sample(arms, CpuClock(), 1.0, random.Random(repeat), most_rounds=10**6)
+                series, _ = sample(
+                    arms, CpuClock(), 1.0, random.Random(repeat), most_rounds=10**6, sample_seconds=length
+                )
                 last[length] = series
                 means = [[s / one.calls for s in one.seconds] for one in series]
                 for how, times in (("mean", means), ("interquartile mean", [one.call_seconds for one in series])):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import harness
-from harness.run.jobs import HELD, NOTE_BYTES, Job, read_note
+from harness.run.jobs import CACHES, HELD, NOTE_BYTES, Job, read_note
 
 WORKER = "harness.run.worker"
 
@@ -174,8 +174,7 @@ def _environment(job: Job, caches: Path) -> dict[str, str]:
         "OMP_NUM_THREADS": str(job.threads),
         "MKL_NUM_THREADS": str(job.threads),
         "PYTHONHASHSEED": "0",
-        "TORCHINDUCTOR_CACHE_DIR": str(caches / "inductor"),
-        "TRITON_CACHE_DIR": str(caches / "triton"),
+        **{name: str(_made(caches / folder)) for name, folder in CACHES.items()},
         "TORCHINDUCTOR_COMPILE_THREADS": "1",
     }
     for name in ("TRITON_INTERPRET", "TORCH_COMPILE_DISABLE", "TORCHDYNAMO_DISABLE"):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from harness.records.schema import Group, StrategyFacts
-from harness.run.jobs import Cell, Job
+from harness.run.jobs import Cell
 
 if TYPE_CHECKING:
     from harness.run.plan import Plan
@@ -50,11 +50,10 @@ def launches_again(plan: Plan) -> float:
 def first_call_seconds(plan: Plan) -> float:
     """Of all first calls."""
 
-    def slow(job: Job) -> bool:
-        (cell,) = job.cells
+    def slow(cell: Cell) -> bool:
         return "compiler" in plan.facts[cell.group.layer, cell.strategies[0]].needs
 
-    return sum(14.0 if slow(job) else 3.5 for job in plan.first_call_jobs(frozenset()))
+    return sum(14.0 if slow(cell) else 1.0 for job in plan.first_call_jobs(frozenset()) for cell in job.cells)
 
 
 def minutes(plan: Plan, parallel: int, slots: int = 1) -> tuple[float, float]:

@@ -18,6 +18,8 @@ GREETING = b"layerbench"
 """Goes before each reply of a subject: anything else in its pipe is known at once, whatever length it claims."""
 HELD = "held"
 """Argument of a worker that says when its imports are done, by an empty line, and waits for the end of its input."""
+CACHES = {"TORCHINDUCTOR_CACHE_DIR": "inductor", "TRITON_CACHE_DIR": "triton"}
+"""Variables that tell compilers where to keep what they have made, and the names of those folders."""
 DEVICE_LOST = 70
 """Exit code of a worker whose CUDA context a strategy has destroyed."""
 

@@ -282,10 +282,10 @@ def measure_memory(process: Process, cell: Cell) -> Iterator[Any]:
 
 
 def first_call(process: Process, cell: Cell) -> Iterator[Any]:
-    """The cold first call of one strategy: this process is fresh and its compile caches are empty."""
+    """The cold first call of one strategy: this process has seen no other, and its compile caches are empty."""
     (strategy,) = cell.strategies
-    process.about_to(str(cell.group), strategy, "cold first call")
     bench = Bench(process, cell.group)
+    process.about_to(str(cell.group), strategy, "cold first call")
     loading = time.perf_counter()
     try:
         made = bench.ready(strategy)

@@ -138,15 +138,12 @@ class Plan:
         ]
 
     def first_call_jobs(self, failed: Failures) -> list[Job]:
-        """One process for each strategy, on the first group of each layer and device."""
+        """Each strategy, on the first group of each layer and device: one process for each device and threads."""
         if not self.profile.cold:
             return []
         first = [same[0] for same in _by(self.whole, lambda g: (g.layer, g.device)) if same[0] in self.passes]
-        return [
-            self._job([Cell("first_call", (s,), g)])
-            for g in first
-            for s in self._cell("first_call", g, failed).strategies
-        ]
+        cells = [Cell("first_call", (s,), g) for g in first for s in self._cell("first_call", g, failed).strategies]
+        return [self._job(same) for same in _by(cells, lambda c: (c.group.device, c.group.threads))]
 
     def passes_of(self, group: Group) -> tuple[str, ...]:
         """Passes that are timed in a group."""

@@ -3,6 +3,9 @@
 The arguments are the paths of the job (JSON) and of the note, and perhaps that it is held. Finished cells go out as
 lines of JSON on a private copy of standard output; whatever strategies print goes to standard error. torch is imported
 late, so that a worker whose parent is killed at once dies too.
+
+Cold first calls are each done in a copy of the process, which has imported torch and touched no strategy: the import,
+which takes longer than most of them, is waited for once.
 """
 
 from __future__ import annotations
@@ -12,17 +15,21 @@ import ctypes
 import os
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from harness.run.jobs import HELD, Cell, Job
+from harness.run.jobs import CACHES, HELD, Cell, Job
 
 if TYPE_CHECKING:
     from harness.run.process import Process
 
     Work = Callable[[Process, Cell], Iterator[Any]]
+
+DONE = 71
+"""Exit code of a copy that has reported its cell: any other is the strategy's doing."""
 
 
 def pin(threads: int) -> None:
@@ -83,9 +90,32 @@ def work(job: Job, out: IO[str], note: Path) -> None:
             waiting = [c for c in waiting if c not in same]
             time_group(process, same)
             continue
-        started = time.perf_counter()
-        records = list(_work_of(cell.kind)(process, cell))
-        process.close(cell, records, time.perf_counter() - started)
+        if cell.kind == "first_call":
+            _do_in_a_copy(process, cell)
+        else:
+            _do(process, cell)
+
+
+def _do(process: Process, cell: Cell) -> None:
+    started = time.perf_counter()
+    records = list(_work_of(cell.kind)(process, cell))
+    process.close(cell, records, time.perf_counter() - started)
+
+
+def _do_in_a_copy(process: Process, cell: Cell) -> None:
+    """Do a cell in a fork of this process, with empty compile caches; end as the fork ends, unless that is well."""
+    copy = os.fork()
+    if not copy:
+        live_and_die_with_the_parent()
+        for name in CACHES:
+            os.environ[name] = tempfile.mkdtemp(dir=os.environ[name])
+        _do(process, cell)
+        os._exit(DONE)
+    code = os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1])
+    if code < 0:
+        os.kill(os.getpid(), -code)
+    if code != DONE:
+        os._exit(code & 0xFF)
 
 
 def _work_of(kind: str) -> Work:

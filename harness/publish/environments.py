@@ -12,11 +12,11 @@ from harness.records.store import Record, Run
 NUMBERS, TIMES, BOTH, NEITHER = "numbers", "times", "numbers and times", ""
 MATTERS = {
     "python": TIMES, "kernel": TIMES, "machine": BOTH, "cpu": BOTH, "physical_cores": TIMES, "logical_cores": TIMES,
-    "affinity": TIMES, "cgroup_cpu_quota": TIMES, "numa_nodes": TIMES, "governor": TIMES, "turbo": TIMES, "smt": TIMES,
-    "hypervisor": TIMES, "memory_bytes": TIMES, "commit": TIMES, "dirty": TIMES, "torch": BOTH, "cpu_capability": BOTH,
-    "deterministic": BOTH, "float32_matmul_precision": BOTH, "gpu": BOTH, "gpu_capability": BOTH,
-    "gpu_multiprocessors": BOTH, "gpu_memory_bytes": TIMES, "gpu_l2_bytes": TIMES, "cuda": BOTH, "cudnn": BOTH,
-    "gpu_driver": TIMES,
+    "affinity": TIMES, "niceness": TIMES, "cgroup_cpu_quota": TIMES, "numa_nodes": TIMES, "governor": TIMES,
+    "turbo": TIMES, "smt": TIMES, "hypervisor": TIMES, "memory_bytes": TIMES, "commit": TIMES, "dirty": TIMES,
+    "torch": BOTH, "cpu_capability": BOTH, "deterministic": BOTH, "float32_matmul_precision": BOTH, "gpu": BOTH,
+    "gpu_capability": BOTH, "gpu_multiprocessors": BOTH, "gpu_memory_bytes": TIMES, "gpu_l2_bytes": TIMES, "cuda": BOTH,
+    "cudnn": BOTH, "gpu_driver": TIMES,
 }  # fmt: skip
 """What a fact matters for; the load of a machine and the packages that are not named here matter for nothing."""
 PACKAGES = {"torch": BOTH, "triton": BOTH, "numpy": NUMBERS}

@@ -46,6 +46,7 @@ def collect(torch: Any = None) -> dict[str, Any]:
         "physical_cores": lambda: psutil.cpu_count(logical=False) or _unknown("not told by the system"),
         "logical_cores": os.cpu_count,
         "affinity": lambda: sorted(os.sched_getaffinity(0)),
+        "niceness": lambda: os.getpriority(os.PRIO_PROCESS, 0),
         "cgroup_cpu_quota": lambda: Path("/sys/fs/cgroup/cpu.max").read_text().strip(),
         "numa_nodes": lambda: len(list(Path("/sys/devices/system/node").glob("node[0-9]*"))),
         "governor": lambda: Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").read_text().strip(),

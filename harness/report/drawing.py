@@ -176,14 +176,14 @@ def count(timing: pd.DataFrame) -> str:
 def plain_ticks(axis: Axis) -> None:
     """Ticks of a logarithmic axis as plain numbers, very large and small ones as powers, the denser the less it spans.
 
-    Side by side, numbers like 2 × 10⁵ have no room for more than one in ten.
+    Side by side, powers like 2 × 10⁵ take the room of several plain numbers.
 
     It has no minor ticks: they say nothing that these do not, and took most of the time of a figure of many panels.
     """
     low, high = axis.get_view_interval()
     narrow = high / low < 1.8
-    wide = isinstance(axis, XAxis) and high >= 1e5
-    steps = (1, 1.5, 2, 3, 5, 7) if high / low < 12 else (1, 2, 5) if high / low < 300 and not wide else (1,)
+    many, some = (3, 12) if isinstance(axis, XAxis) and high >= 1e5 else (12, 300)
+    steps = (1, 1.5, 2, 3, 5, 7) if high / low < many else (1, 2, 5) if high / low < some else (1,)
     axis.set_major_locator(MaxNLocator(5, steps=(1, 2, 5, 10)) if narrow else LogLocator(10, steps))
     powers = LogFormatterSciNotation(labelOnlyBase=False)
     powers.set_axis(axis)

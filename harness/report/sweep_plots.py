@@ -34,8 +34,9 @@ MOST_NOISES = 48
 def ratios(timing: pd.DataFrame, styles: Styles, title: str) -> Figure | None:
     """Speed-up against size: a ribbon is the interval, grey the tie band, 1.0 the baseline. None without two sizes."""
     timing, rest = telling(timing, SERIES)
-    swept = [rows for rows in series(timing) if rows.loc[rows["status"] == "ok", "dims"].nunique() > 1]
-    passes = list(dict.fromkeys(timing.sort_values("order")["pass"]))
+    timing = timing[timing["status"] == "ok"]
+    swept = [rows for rows in series(timing) if rows["dims"].nunique() > 1]
+    passes = list(dict.fromkeys(pd.concat(swept or [timing]).sort_values("order")["pass"]))
     if not swept or not (timing["verdict"] == "baseline").any():
         return None
     figure = Figure(figsize=(1.0 + 2.3 * len(passes), 1.3 + 2.1 * len(swept)))
@@ -62,11 +63,11 @@ def ratios(timing: pd.DataFrame, styles: Styles, title: str) -> Figure | None:
 
 
 def _ratio_panel(axes: Axes, rows: pd.DataFrame, styles: Styles) -> None:
-    ok = rows[(rows["status"] == "ok")].assign(size=rows["dims"].map(frames.size)).sort_values("size", kind="stable")
-    bands = ok.groupby("size")["margin"].max()
+    rows = rows.assign(size=rows["dims"].map(frames.size)).sort_values("size", kind="stable")
+    bands = rows.groupby("size")["margin"].max()
     axes.fill_between(bands.index, 1 / (1 + bands), 1 + bands, color="#d8d8d8", linewidth=0, zorder=0)
     axes.axhline(1.0, color="black", linewidth=0.8)
-    for name, own in ok[ok["verdict"] != "baseline"].groupby("strategy", sort=False):
+    for name, own in rows[rows["verdict"] != "baseline"].groupby("strategy", sort=False):
         style = styles[str(name)]
         low, high = 1 / own["ratio_high"], 1 / own["ratio_low"]
         axes.fill_between(own["size"], low, high, color=style["color"], alpha=0.13, linewidth=0)

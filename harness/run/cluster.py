@@ -190,6 +190,7 @@ class Cluster:
             try:
                 found.append(future.result())
                 self.nodes.append(found[-1])
+                self._warn_of_niceness(found[-1])
             except RefusedError as refused:
                 self._say(f"{self._names[key]} is left out: {refused}")
             except (LostError, WorkerError, self.ray.exceptions.RayError) as error:
@@ -232,6 +233,14 @@ class Cluster:
             return False
         self._answered_at = time.monotonic()
         return True
+
+    def _warn_of_niceness(self, node: Node) -> None:
+        niceness = node.environment.get("niceness") or 0
+        if niceness > 0:
+            self._say(
+                f"{node.name} times at niceness {niceness}, behind whatever else runs there: start Ray on it with"
+                " RAY_worker_niceness=0"
+            )
 
     def _strike(self, key: str, why: str) -> None:
         self._strikes[key] += 1

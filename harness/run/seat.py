@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import os
 import platform
 import selectors
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,8 @@ class Seat:
     """
 
     def __init__(self, program: str) -> None:
+        with suppress(PermissionError):  # engines give their own daemons precedence; the record says what holds
+            os.setpriority(os.PRIO_PROCESS, 0, 0)
         self._program = program
         self._scratch = Path(tempfile.mkdtemp(prefix="layerbench-"))
         self._child: Child | None = None

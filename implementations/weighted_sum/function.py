@@ -36,9 +36,8 @@ class WeightedSum(torch.autograd.Function):
     def backward(ctx: Any, g: Tensor, of_columns: Tensor) -> tuple[Tensor | None, ...]:
         weight, columns = ctx.saved_tensors
         need_x, need_weight = ctx.needs_input_grad
-        row = g * weight + of_columns
         return (
-            row.expand(ctx.shape) if need_x else None,
+            (g * weight + of_columns).expand(ctx.shape) if need_x else None,
             g * columns if need_weight else None,
         )
 

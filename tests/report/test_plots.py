@@ -2,12 +2,14 @@
 
 import hashlib
 import re
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -168,6 +170,22 @@ def test_a_place_that_differs_in_its_last_bit_makes_the_same_file() -> None:
         assert "clip-path" in one
         assert drawn(0.1 + 2e-16) == one
         assert drawn(0.11) != one
+
+
+@pytest.mark.parametrize("sizes", [(1.68e7, 1.34e8), (7e5, 1.5e6), (2e5, 3e7), (40, 500), (1e4, 1.3e5)])
+def test_labels_of_sizes_have_room_in_a_panel(sizes: tuple[float, float]) -> None:
+    with mpl.rc_context(RC):
+        made = Figure(figsize=(2.4, 2))
+        axes = made.subplots()
+        axes.plot(sizes, [1, 2])
+        axes.set_xscale("log")
+        plain_ticks(axes.xaxis)
+        FigureCanvasAgg(made).draw()
+        low, high = axes.get_xlim()
+        shown = [t for t in axes.xaxis.get_major_ticks() if low <= t.get_loc() <= high]
+        boxes = [t.label1.get_window_extent() for t in shown]
+    assert boxes
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
 
 
 def test_large_sizes_are_labelled_by_whole_powers() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from harness.analyse import frames
@@ -179,6 +180,16 @@ def test_a_line_joins_sizes_with_the_same_options_only(tmp_path: Path) -> None:
             lines = [line for line in axes.get_lines() if line.get_marker() == "o"]
             assert lines
             assert all(list(line.get_xdata()) == [32, 320] for line in lines)
+
+
+def test_a_pass_of_which_nothing_was_measured_has_no_panel(tmp_path: Path) -> None:
+    timing = frames.timing(read(write(tmp_path, records())))
+    left_out = timing.assign(**{"pass": "step", "status": "skipped", "verdict": "skipped"})
+    styles = {name: {"color": "#000000", "marker": "o", "dash": "-"} for name in set(timing["strategy"])}
+    for draw in (lambda t: plots.latencies(t, [], styles, ""), lambda t: sweep_plots.ratios(t, styles, "")):
+        titles = [axes.get_title(loc="left") for axes in draw(pd.concat([timing, left_out])).axes]
+        assert titles == [axes.get_title(loc="left") for axes in draw(timing).axes]
+        assert titles
 
 
 def test_without_a_baseline_there_are_times_and_no_ratios(tmp_path: Path) -> None:

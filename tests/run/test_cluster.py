@@ -150,6 +150,16 @@ def test_a_node_that_cannot_be_written_to_is_named_and_others_do_its_work(
     assert re.search(r"node \d cannot write: Not a directory; time stub .* is run again", capsys.readouterr().err)
 
 
+def test_nodes_give_nothing_precedence_over_what_is_timed_or_say_so(cluster: Cluster, said: list[str]) -> None:
+    for node in cluster.survey():
+        niceness = node.environment["niceness"]  # only who may can take back what Ray has given
+        assert niceness == 0 or (niceness > 0 and os.geteuid() != 0)
+        assert any(line.startswith(f"{node.name} times at niceness") for line in said) == (niceness > 0)
+        node.environment["niceness"] = 15
+        cluster._warn_of_niceness(node)
+        assert said[-1].startswith(f"{node.name} times at niceness 15, behind whatever else runs there")
+
+
 def test_a_node_with_other_versions_is_refused_in_one_line(cluster: Cluster, said: list[str]) -> None:
     cluster._due["torch"] = "1.0"
     with pytest.raises(UsageError, match="none of the 2 nodes of the cluster can take part"):

@@ -187,7 +187,7 @@ def test_a_pass_of_which_nothing_was_measured_has_no_panel(tmp_path: Path) -> No
     left_out = timing.assign(**{"pass": "step", "status": "skipped", "verdict": "skipped"})
     styles = {name: {"color": "#000000", "marker": "o", "dash": "-"} for name in set(timing["strategy"])}
     for draw in (lambda t: plots.latencies(t, [], styles, ""), lambda t: sweep_plots.ratios(t, styles, "")):
-        titles = [axes.get_title(loc="left") for axes in draw(pd.concat([timing, left_out])).axes]
+        titles = [axes.get_title(loc="left") for axes in draw(pd.concat([timing, left_out], ignore_index=True)).axes]
         assert titles == [axes.get_title(loc="left") for axes in draw(timing).axes]
         assert titles
 

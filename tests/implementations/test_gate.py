@@ -139,7 +139,7 @@ MUTATIONS = [
     ("swiglu", "function", "(F.silu(a) * b).T @ g", "-(F.silu(a) * b).T @ g", "gradient of down"),
     ("swiglu", "triton", "of_gate if need_gate", "-of_gate if need_gate", "gradient of gate"),
     ("swiglu", "triton", "of_up if need_up", "-of_up if need_up", "gradient of up"),
-    ("weighted_sum", "function", "row = g * weight", "row = -g * weight", "gradient of x"),
+    ("weighted_sum", "function", "(g * weight + of", "(-g * weight + of", "gradient of x"),
     ("weighted_sum", "function", "g * columns if need_weight", "-g * columns if need_weight", "gradient of weight"),
     ("weighted_sum", "triton", "RepeatRow.apply(g, ctx", "RepeatRow.apply(-g, ctx", "gradient of x"),
     ("decay_attention", "function", "dq.append(narrow", "dq.append(-narrow", "gradient of q"),

@@ -28,7 +28,7 @@ SOME = {
     "weighted_sum/function.py": [
         ("WeightedSum.setup_context", "(weight, output[1])", "(output[1], weight)"),
         ("WeightedSum.backward", "def backward", "@torch.autograd.function.once_differentiable"),
-        ("WeightedSum.backward", "row = g * weight + of_columns", "row = g * weight - of_columns"),
+        ("WeightedSum.backward", "g * weight + of_columns", "g * weight - of_columns"),
         ("WeightedSum.backward", "g * columns if need_weight", "1.001 * (g * columns) if need_weight"),
         ("WeightedSum.backward", "need_x, need_weight = ctx", "need_weight, need_x = ctx"),
     ],

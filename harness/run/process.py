@@ -46,6 +46,10 @@ class Process:
         """The same, from bytes made before (``note_bytes``)."""
         self._note[:] = text
 
+    def noted(self, text: bytes) -> bool:
+        """Whether that is the note, as this process or a fork of it has written it last."""
+        return self._note == text
+
     def close(self, cell: Cell, records: Sequence[Any], seconds: float) -> None:
         """Report a finished cell."""
         lines = [r if isinstance(r, dict) else as_record(r) for r in records]

@@ -21,15 +21,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from harness.run.jobs import CACHES, HELD, Cell, Job
+from harness.run.jobs import CACHES, HELD, Cell, Job, note_bytes
 
 if TYPE_CHECKING:
     from harness.run.process import Process
 
     Work = Callable[[Process, Cell], Iterator[Any]]
-
-DONE = 71
-"""Exit code of a copy that has reported its cell: any other is the strategy's doing."""
 
 
 def pin(threads: int) -> None:
@@ -103,19 +100,21 @@ def _do(process: Process, cell: Cell) -> None:
 
 
 def _do_in_a_copy(process: Process, cell: Cell) -> None:
-    """Do a cell in a fork of this process, with empty compile caches; end as the fork ends, unless that is well."""
+    """Do a cell in a fork of this process, with empty compile caches; end as the fork ends, unless it has reported."""
+    reported = note_bytes(str(cell.group), cell.strategies[0], "reported")
     copy = os.fork()
     if not copy:
         live_and_die_with_the_parent()
         for name in CACHES:
             os.environ[name] = tempfile.mkdtemp(dir=os.environ[name])
         _do(process, cell)
-        os._exit(DONE)
+        process.write_note(reported)
+        os._exit(0)
     code = os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1])
     if code < 0:
         os.kill(os.getpid(), -code)
-    if code != DONE:
-        os._exit(code & 0xFF)
+    if code or not process.noted(reported):  # a strategy may leave with any code
+        os._exit(code)
 
 
 def _work_of(kind: str) -> Work:

@@ -6,6 +6,7 @@ autograd keeps 3·B·O, and Φ(z) + z φ(z) is found from it anew in one pass. T
 so that a second derivative flows through it, and skips the gradients that nobody wants.
 """
 
+import inspect
 from typing import Any
 
 import torch
@@ -54,6 +55,11 @@ class Gelu(torch.autograd.Function):
         (z,) = ctx.saved_tensors
         delta: Tensor = torch.ops.aten.gelu_backward(g, z)  # g (Φ(z) + z φ(z)), differentiable
         return delta
+
+
+# apply reads the signature anew at every call, unless it is kept here
+for function in (Affine, Gelu):
+    vars(function.forward)["__signature__"] = inspect.signature(function.forward)
 
 
 def forward(x: Tensor, weight: Tensor, bias: Tensor, *, gelu: int) -> Tensor:

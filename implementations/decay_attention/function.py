@@ -8,6 +8,7 @@ The log-sum-exp is a returned output, and its cotangent is used: so a second der
 backward that is made of differentiable ops. Gradients that nobody wants are skipped.
 """
 
+import inspect
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -90,6 +91,10 @@ class DecayAttention(torch.autograd.Function):
             -torch.stack(of_amplitude).sum(0).to(amplitude.dtype) if need_amplitude else None,
             (-amplitude * torch.stack(of_rate).sum(0)).to(rate.dtype) if need_rate else None,
         )
+
+
+# apply reads the signature anew at every call, unless it is kept here
+vars(DecayAttention.forward)["__signature__"] = inspect.signature(DecayAttention.forward)
 
 
 def _add_columns(totals: list[Tensor], more: Tensor) -> list[Tensor]:

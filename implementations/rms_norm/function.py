@@ -11,6 +11,7 @@ r is a returned output, so that a second derivative flows through it too: its co
 arithmetic is float32 already.
 """
 
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -66,6 +67,10 @@ class RMSNorm(torch.autograd.Function):
                 some += of_y * w
             of_x = of_x.mul_(scale).to(x.dtype)
         return of_x, torch.stack(shares).sum(0).to(weight.dtype) if need_weight else None
+
+
+# apply reads the signature anew at every call, unless it is kept here
+vars(RMSNorm.forward)["__signature__"] = inspect.signature(RMSNorm.forward)
 
 
 def forward(x: Tensor, weight: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ The backward is made of differentiable ops on inputs alone, so that a second der
 gradients that nobody wants, with the products that only they need.
 """
 
+import inspect
 from typing import Any
 
 import torch
@@ -45,6 +46,10 @@ class GatedProduct(torch.autograd.Function):
             of_b = of_h * F.silu(a) if need_b else None
             of_a = of_h * slope if slope is not None else None
         return of_a, of_b, of_down
+
+
+# apply reads the signature anew at every call, unless it is kept here
+vars(GatedProduct.forward)["__signature__"] = inspect.signature(GatedProduct.forward)
 
 
 def _slope_of_silu(a: Tensor) -> Tensor:

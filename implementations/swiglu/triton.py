@@ -13,6 +13,7 @@ batch axis V of their own, into which ``vmap`` folds. A second derivative is not
 plain formula of the gradients.
 """
 
+import inspect
 from typing import Any, NamedTuple
 
 import torch
@@ -235,6 +236,11 @@ class Gradients(torch.autograd.Function):
 
         _, pull, *_ = torch.func.vjp(gradients, *ctx.saved_tensors)
         return *pull([c for c, need in zip(cotangents, ctx.needed, strict=True) if need]), *(None,) * 6
+
+
+# apply reads the signature anew at every call, unless it is kept here
+for function in (SwiGLU, Gradients):
+    vars(function.forward)["__signature__"] = inspect.signature(function.forward)
 
 
 def forward(x: Tensor, gate: Tensor, up: Tensor, down: Tensor) -> Tensor:

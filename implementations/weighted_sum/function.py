@@ -6,6 +6,7 @@ the backward only writes dL/dx. s is a returned output, so that a second derivat
 nobody wants are skipped.
 """
 
+import inspect
 from typing import Any
 
 import torch
@@ -40,6 +41,10 @@ class WeightedSum(torch.autograd.Function):
             (g * weight + of_columns).expand(ctx.shape) if need_x else None,
             g * columns if need_weight else None,
         )
+
+
+# apply reads the signature anew at every call, unless it is kept here
+vars(WeightedSum.forward)["__signature__"] = inspect.signature(WeightedSum.forward)
 
 
 def forward(x: Tensor, weight: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ batch axis V of their own, into which ``vmap`` folds. Each of the two is the oth
 derivatives come of themselves.
 """
 
+import inspect
 from typing import Any
 
 import torch
@@ -141,6 +142,11 @@ class RepeatRow(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         return ColumnSum.apply(g).to(ctx.dtype), None, None
+
+
+# apply reads the signature anew at every call, unless it is kept here
+for function in (ColumnSum, RepeatRow):
+    vars(function.forward)["__signature__"] = inspect.signature(function.forward)
 
 
 def forward(x: Tensor, weight: Tensor) -> Tensor:

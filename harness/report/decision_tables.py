@@ -9,6 +9,7 @@ import pandas as pd
 
 from harness.analyse import frames
 from harness.analyse.pairs import FIRST_CALL_DOUBT
+from harness.analyse.winners import NOT_PLANNED
 from harness.report.numbers import cost_ratio, speed_up
 
 
@@ -25,9 +26,13 @@ def where(row: SimpleNamespace) -> dict[str, object]:
 
 
 def decision(winners: pd.DataFrame) -> pd.DataFrame:
-    """The pick of each group × pass, its margin over the next, ties, and what is not settled; times as ratios."""
+    """The pick of each planned group × pass, its margin over the next, ties, and what is not settled; times as ratios.
+
+    Those without a pick come last, with the reason.
+    """
+    planned = winners[winners["reason"] != NOT_PLANNED]
     rows = []
-    for row in frames.rows_of(winners):
+    for row in frames.rows_of(planned.sort_values("pick", key=lambda pick: pick == "", kind="stable")):
         picked = bool(row.pick)
         rows.append(
             {

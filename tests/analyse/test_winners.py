@@ -85,9 +85,15 @@ def test_sizes_with_the_same_options_stand_together(tmp_path: Path) -> None:
 
 def test_a_size_of_one_dtype_only_is_an_empty_cell_of_the_others(tmp_path: Path) -> None:
     items = records({SIZES[0]: {"plain": 1e-5}, SIZES[1]: {"plain": 1e-4}})
-    items[0]["groups"][1] = {**items[0]["groups"][1], "dtype": "bfloat16"}
-    rows = winners(evidence(read(write(tmp_path, items)))).set_index(["dtype", "dims"])["reason"]
-    assert set(rows[("float32", SIZES[1])]) == {"not planned in this run"}
+    items[0]["groups"][0] = {**items[0]["groups"][0], "dtype": "bfloat16"}
+    rows = winners(evidence(read(write(tmp_path, items))))
+    assert set(rows.set_index(["dtype", "dims"])["reason"][("float32", SIZES[0])]) == {"not planned in this run"}
+    assert list(rows["dtype"].unique()) == ["bfloat16", "float32"]
+    shown = decision_tables.decision(rows)  # what has a pick first, and nothing that was not planned
+    assert list(zip(shown["dtype"], shown["size"], shown["use"], strict=True)) == [
+        *[("float32", SIZES[1], "plain")] * 2,
+        *[("bfloat16", SIZES[0], "–")] * 2,
+    ]
 
 
 def test_noise_is_what_was_put_in(tmp_path: Path) -> None:

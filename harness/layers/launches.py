@@ -9,6 +9,7 @@ the safe default. Lines that begin with ``#`` are for people. Nothing is tuned a
 from __future__ import annotations
 
 import csv
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -152,6 +153,7 @@ def write_table(table: Launches) -> None:
     table.path.write_text("\n".join([*words, *text]) + "\n", encoding="utf-8")
 
 
+@functools.cache
 def target_of(device: Any) -> str:
     """The family of a ``torch.device`` as tables name it: the interpreter for a CPU, else what is compiled for."""
     if device.type == "cpu":

@@ -295,6 +295,8 @@ class Strategy:
         variant_of: the strategy of the same layer of which it is a variant (another way to compile it, say), or ``""``.
             A variant is a row like any other, but quick looks leave it out, and without a style of its own it has the
             other's colour.
+        own_graphs: whether it replays CUDA graphs of its own: it cannot be part of another one, so there is no
+            ``device_hot`` time of it, and what its graphs hold is not among the bytes that torch counts.
     """
 
     forward: Callable[..., Any]
@@ -307,6 +309,7 @@ class Strategy:
     tunings: tuple[Tuning, ...] = ()
     style: Style | None = None
     variant_of: str = ""
+    own_graphs: bool = False
 
     def __post_init__(self) -> None:
         if not callable(self.forward):

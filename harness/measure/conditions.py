@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import math
 import os
 import time
 from pathlib import Path
@@ -94,7 +95,15 @@ class NvmlConditions:
         return 0.0
 
     def read(self) -> Reading:
-        """``sm_mhz``, ``memory_mhz``, ``watts``, ``celsius``, and ``events``, NVML's bit mask of what slows it down."""
+        """``sm_mhz``, ``memory_mhz``, ``watts``, ``celsius``, and ``events``, NVML's bit mask of what slows it down.
+
+        Nothing where the driver does not answer this time.
+        """
+        with contextlib.suppress(self._nvml.NVMLError):
+            return self._figures()
+        return {}
+
+    def _figures(self) -> Reading:
         n, gpu = self._nvml, self._gpu
         return {
             "sm_mhz": float(n.nvmlDeviceGetClockInfo(gpu, n.NVML_CLOCK_SM)),
@@ -106,7 +115,7 @@ class NvmlConditions:
 
     def throttled(self, reading: Reading) -> bool:
         """See ``Conditions``."""
-        return reading["sm_mhz"] < SLOW_CLOCK * self._default
+        return reading.get("sm_mhz", math.inf) < SLOW_CLOCK * self._default
 
 
 def conditions_of(device: str) -> Conditions:
@@ -119,10 +128,9 @@ def conditions_of(device: str) -> Conditions:
         return Silent()
     try:
         found = NvmlConditions(nvml, _visible_index())
-        found.read()
+        return found if found.read() else Silent()
     except (nvml.NVMLError, AttributeError):  # an older package lacks names
         return Silent()
-    return found
 
 
 def _visible_index() -> int:

@@ -6,14 +6,14 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from harness.records.schema import Group, StrategyFacts
+from harness.records.schema import LOOPED, Group, StrategyFacts
 from harness.run.jobs import Cell
 
 if TYPE_CHECKING:
     from harness.run.plan import Plan
 
 REGIMES = 3
-"""On CUDA each pass is timed by three clocks (see measure/cuda.py)."""
+"""On CUDA each pass but the looped ones is timed by three clocks (see measure/cuda.py)."""
 PROCESS_SECONDS, WARM_UP_SECONDS, MEMORY_SECONDS = 6.0, 0.75, 4.0
 Facts = Mapping[tuple[str, str], StrategyFacts]
 
@@ -31,9 +31,9 @@ def gate_seconds(cell: Cell, facts: Facts, level: str) -> float:
 def launch_seconds(plan: Plan, group: Group) -> float:
     """Of one launch of a group, without starting the process, and its share of the memory pass; more where single calls
     take long."""
-    regimes = REGIMES if group.device == "cuda" else 1
+    clocks = sum(REGIMES if group.device == "cuda" and p not in LOOPED else 1 for p in plan.passes_of(group))
     warm_up = WARM_UP_SECONDS * (len(plan.strategies[group]) + 1)
-    sampling = 1.25 * plan.seconds_on(group.device) * len(plan.passes_of(group)) * regimes
+    sampling = 1.25 * plan.seconds_on(group.device) * clocks
     return warm_up + sampling + MEMORY_SECONDS / plan.launches
 
 

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
+
 from harness.layers.drawing import Values
 from harness.layers.spec import Dims
 from harness.records.schema import CaseStatus, Check, Status, Training
@@ -57,6 +59,9 @@ def gate(process: Process, cell: Cell) -> Iterator[Any]:
                     g = stage.group
                     yield status("oom", f"{text}: {error}", dims=g.dims, dtype=g.dtype, threads=g.threads)
                     continue
+                finally:
+                    if device == "cuda" and stage.group is not None:
+                        torch.cuda.empty_cache()  # of the oracle's float64, for the gates beside this one
                 yield from results
                 bad = [r for r in results if failed(r)]
                 if bad and wrong is None:

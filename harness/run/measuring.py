@@ -15,13 +15,13 @@ import torch
 from harness.layers.drawing import Values, draw
 from harness.layers.spec import Cost
 from harness.measure import memory
-from harness.measure.clock import clocks_for
+from harness.measure.clock import Clock, clocks_for
 from harness.measure.conditions import conditions_of
 from harness.measure.passes import Ready, ready
 from harness.measure.roofs import roofs
 from harness.measure.sampler import Arm, Series, sample, warm_up
 from harness.records.dims import dims_of
-from harness.records.schema import LOOPED, CaseStatus, FirstCall, Group, Memory, Rounds, Samples, Work
+from harness.records.schema import LOOPED, CaseStatus, FirstCall, Group, Memory, Rounds, Samples, Status, Work
 from harness.run.jobs import Cell, note_bytes
 from harness.run.process import Process, forget_compiled, leave_if_the_device_is_lost
 from harness.verify.asking import status_of
@@ -30,6 +30,8 @@ from harness.verify.oracle import DRAWS, RETRY_BELOW, Pool
 DIGEST_ELEMENTS = 2**20
 WHOLE = "forward_backward"
 """The pass whose answers speak for all passes but the looped ones, which are judged by their own."""
+UNCAPTURED = "it replays CUDA graphs of its own, which cannot be part of another"
+UNCOUNTED = "what its own CUDA graphs hold is not among the bytes that torch counts"
 
 
 @dataclass(frozen=True)
@@ -117,10 +119,17 @@ class Bench:
 
     def failed(self, strategy: str, stage: str, error: Exception, passed: str = "") -> CaseStatus:
         """The status of a strategy that raised."""
+        leave_if_the_device_is_lost(self.group.device)
+        return self.status(strategy, *status_of(error), stage, passed)
+
+    def status(self, strategy: str, status: Status, reason: str, stage: str, passed: str = "") -> CaseStatus:
+        """The status of a strategy in this group."""
         g = self.group
-        leave_if_the_device_is_lost(g.device)
-        status, reason = status_of(error)
         return CaseStatus(g.layer, strategy, status, reason, stage, g.dims, g.dtype, g.device, g.threads, passed)
+
+    def own_graphs(self, strategy: str) -> bool:
+        """Whether it replays CUDA graphs of its own here."""
+        return self.group.device == "cuda" and self.process.strategy(self.group.layer, strategy).own_graphs
 
 
 def _answers(made: Ready, passed: str) -> list[torch.Tensor]:
@@ -174,8 +183,12 @@ def time_group(process: Process, cells: Sequence[Cell]) -> None:
         gc.collect()
         gc.freeze()
     for cell in cells:
-        for regime, clock in clocks_for(group.device).items():  # anew: the last pass's CUDA graphs are let go
+        for regime, clock in _clocks(group.device, cell.passed).items():  # anew: the last pass's CUDA graphs are let go
             able = {s: warm[s].made for s in cell.strategies if s in warm}
+            if regime == "device_hot":
+                own = [s for s in able if bench.own_graphs(s)]
+                extra += [bench.status(s, "unsupported", UNCAPTURED, regime, cell.passed) for s in own]
+                able = {s: made for s, made in able.items() if s not in own}
             while able:
                 arms = [Arm(s, False, made.calls[cell.passed]) for s, made in able.items()]
                 if again is not None and cell.baseline in able:
@@ -194,7 +207,8 @@ def time_group(process: Process, cells: Sequence[Cell]) -> None:
                     extra += [_samples(group, one, cell.passed, launch, warm, regime) for one in series]
                     if cell.passed in LOOPED:
                         timed.setdefault(cell.passed, list(able))
-                    readings = {n: [r[n] for r in rounds.readings] for n in rounds.readings[0]}
+                    told = [n for n in rounds.readings[0] if all(n in r for r in rounds.readings)]
+                    readings = {n: [r[n] for r in rounds.readings] for n in told}
                     spent = time.perf_counter() - sampling
                     extra.append(Rounds(group, cell.passed, launch, regime, rounds.redone, readings, spent))
                     break
@@ -205,6 +219,12 @@ def time_group(process: Process, cells: Sequence[Cell]) -> None:
             extra += [status for passed, names in timed.items() for status in _judged(bench, warm, passed, names)]
         process.close(cell, extra, time.perf_counter() - started)
         extra, started = [], time.perf_counter()
+
+
+def _clocks(device: str, passed: str) -> dict[str, Clock]:
+    """All of a device's; of a pass that loops in Python the wall's alone, for the loop is what it is about."""
+    clocks = clocks_for(device)
+    return {"wall": clocks["wall"]} if passed in LOOPED else clocks
 
 
 def _samples(group: Group, one: Series, passed: str, launch: int, warm: dict[str, _Warm], regime: str) -> Samples:
@@ -236,7 +256,7 @@ def _judged(bench: Bench, warm: dict[str, _Warm], passed: str, names: Sequence[s
             yield bench.failed(strategy, "time", error, alone)
         else:
             if wrong:
-                yield CaseStatus(g.layer, strategy, "wrong", wrong, "time", g.dims, g.dtype, g.device, g.threads, alone)
+                yield bench.status(strategy, "wrong", wrong, "time", alone)
 
 
 def _noting(process: Process, notes: dict[str, bytes], current: list[str]) -> Callable[[Arm], None]:
@@ -271,6 +291,9 @@ def measure_memory(process: Process, cell: Cell) -> Iterator[Any]:
     bench = Bench(process, cell.group)
     for strategy in cell.strategies:
         process.about_to(str(cell.group), strategy, "memory")
+        if bench.own_graphs(strategy):
+            yield bench.status(strategy, "unsupported", UNCOUNTED, "memory")
+            continue
         try:
             found = memory.measure(bench.ready(strategy).calls, cell.group.device)
         except memory.AllocationEventsError:

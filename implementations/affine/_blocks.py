@@ -6,6 +6,7 @@ lies beyond a matrix's end is read as 0 and not written, so any sizes will do; b
 and the other begin at multiples of 16 bytes.
 """
 
+import functools
 from collections.abc import Mapping
 
 import torch
@@ -108,6 +109,7 @@ def _can_be_fetched(t: Tensor) -> bool:
     return columns == 1 and rows > 0 and rows * t.element_size() % ALIGNED == 0 and t.data_ptr() % ALIGNED == 0
 
 
+@functools.cache
 def _processors(device: torch.device) -> int:
     return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else PROCESSORS
 

@@ -108,7 +108,7 @@ def column_sum_kernel(g, partials, M, N, g_v, g_m, g_n, ROWS: tl.constexpr, COLU
     for start in range(program * ROWS, M, programs * ROWS):
         m = (start + tl.arange(0, ROWS)).to(tl.int64)  # [ROWS]
         inside = (m < M)[:, None] & (n < N)[None, :]
-        tile = tl.load(g + v * g_v + m[:, None] * g_m + n[None, :] * g_n, mask=inside, other=0.0)
+        tile = tl.load(g + v * g_v + m[:, None] * g_m + n.to(tl.int64)[None, :] * g_n, mask=inside, other=0.0)
         total += tile.to(total.dtype)
     tl.store(partials + (v * programs + program) * N + n, tl.sum(total, 0), mask=n < N)
 

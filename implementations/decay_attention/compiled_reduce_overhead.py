@@ -24,4 +24,6 @@ def forward(q: Tensor, k: Tensor, v: Tensor, t: Tensor, amplitude: Tensor, rate:
     return y.clone()
 
 
-strategy = Strategy(forward, devices=("cuda",), needs=("compiler",), simplicity=6, variant_of="compiled")
+strategy = Strategy(
+    forward, devices=("cuda",), needs=("compiler",), simplicity=6, variant_of="compiled", own_graphs=True
+)

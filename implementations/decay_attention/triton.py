@@ -263,7 +263,7 @@ def _head(dims: Dims) -> int:
 def _query_candidates(D: int, dtype: str) -> list[dict[str, int]]:
     """BLOCK_N divides BLOCK_M. Float32 products have no tensor cores, so every factor passes through registers."""
     narrow = dtype in ("bfloat16", "float16")
-    tiles = ((64, 32), (64, 64), (128, 32), (128, 64)) if narrow else ((16, 16), (32, 32), (64, 32))
+    tiles = ((64, 16), (64, 32), (64, 64), (128, 32), (128, 64)) if narrow else ((16, 16), (32, 32), (64, 32))
     return [
         {"BLOCK_M": long, "BLOCK_N": short, "FAST": int(narrow), "num_warps": warps, "num_stages": stages}
         for long, short in tiles

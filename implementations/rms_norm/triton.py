@@ -3,131 +3,42 @@
 A program holds whole rows in registers, several where they are short; rows longer than 8,192 (2,048 in float64) are
 walked in blocks of columns twice, the second time out of the cache. Beside x and w the rows' r are kept for the
 backward, in float32 (4·N bytes; 8·N for float64). Backward, as many programs as the card runs at a time go over the
-rows, and each adds up its share of dL/dw in registers; the shares, one row of float32 for each program, are summed
-after: no atomics, so results repeat bit for bit. All arithmetic is float32 (float64 for float64), so nothing is cast
-under autocast and y has x's dtype, as torch's own op has it.
+rows, and each adds up its share of dL/dw in registers; the shares, one row of float32 for each program, are added by
+one kernel more: no atomics, so results repeat bit for bit. All arithmetic is float32 (float64 for float64), so nothing
+is cast under autocast and y has x's dtype, as torch's own op has it. See ``_kernels.py``.
 
 The launches are raw custom ops, so that ``torch.compile`` and ``vmap`` see them as one op each; the operands carry a
 batch axis V of their own, into which ``vmap`` folds. A second derivative is not worth a kernel: it goes through the
 plain formula of the gradients.
 """
 
+import functools
 import inspect
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 import triton
-import triton.language as tl
 from torch import Tensor
 
 from harness import Dims, Kernel, Strategy, Style, Tuning, launch_table, target_of
 from implementations.rms_norm import EPS
 
+from ._kernels import add_shares_kernel, backward_kernel, forward_kernel
+
 FORWARD, BACKWARD = (launch_table(__file__, name) for name in ("forward_kernel", "backward_kernel"))
+ADDING = {"cuda": {"ROWS": 64, "COLUMNS": 32, "num_warps": 4}, "cpu": {"ROWS": 4, "COLUMNS": 32, "num_warps": 4}}
 PROCESSORS = 2  # of an interpreter
-ADDED = tl.constexpr(EPS)
 
 
-@triton.jit
-def forward_kernel(
-    x, weight, y, scale, N, D, x_v, x_n, x_d, w_v, w_d,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr, WHOLE: tl.constexpr,
-):  # fmt: skip
-    tiles = tl.cdiv(N, ROWS)
-    v = (tl.program_id(0) // tiles).to(tl.int64)
-    n = (tl.program_id(0) % tiles * ROWS + tl.arange(0, ROWS)).to(tl.int64)  # [ROWS]
-    d = tl.arange(0, COLUMNS).to(tl.int64)  # [COLUMNS]
-    wide = scale.dtype.element_ty
-    x += v * x_v + n[:, None] * x_n
-    weight += v * w_v
-    y += (v * N + n[:, None]) * D
-    if WHOLE:
-        inside = (n < N)[:, None] & (d < D)[None, :]
-        tile = tl.load(x + d[None, :] * x_d, mask=inside, other=0.0).to(wide)  # [ROWS, COLUMNS]
-        w = tl.load(weight + d * w_d, mask=d < D, other=0.0).to(wide)  # [COLUMNS]
-        r = 1 / tl.sqrt(tl.sum(tile * tile, 1) / D + ADDED)  # [ROWS]; rsqrt is approximate in float64
-        tl.store(y + d[None, :], (tile * r[:, None] * w[None, :]).to(y.dtype.element_ty), mask=inside)
-    else:
-        squares = tl.zeros([ROWS, COLUMNS], wide)
-        for start in range(0, D, COLUMNS):
-            inside = (n < N)[:, None] & (start + d < D)[None, :]
-            tile = tl.load(x + (start + d)[None, :] * x_d, mask=inside, other=0.0).to(wide)
-            squares += tile * tile
-        r = 1 / tl.sqrt(tl.sum(squares, 1) / D + ADDED)
-        for start in range(0, D, COLUMNS):
-            inside = (n < N)[:, None] & (start + d < D)[None, :]
-            tile = tl.load(x + (start + d)[None, :] * x_d, mask=inside, other=0.0).to(wide)
-            w = tl.load(weight + (start + d) * w_d, mask=start + d < D, other=0.0).to(wide)
-            tl.store(y + (start + d)[None, :], (tile * r[:, None] * w[None, :]).to(y.dtype.element_ty), mask=inside)
-    tl.store(scale + v * N + n, r, mask=n < N)
-
-
-@triton.jit
-def backward_kernel(
-    g, x, weight, scale, of_x, shares, N, D, SHARES, g_v, g_n, g_d, x_v, x_n, x_d, w_v, w_d,
-    NEED_X: tl.constexpr, NEED_WEIGHT: tl.constexpr,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr, WHOLE: tl.constexpr, STAGES: tl.constexpr,
-):  # fmt: skip
-    v, share = (tl.program_id(0) // SHARES).to(tl.int64), tl.program_id(0) % SHARES
-    d = tl.arange(0, COLUMNS).to(tl.int64)  # [COLUMNS]
-    wide = scale.dtype.element_ty
-    g, x, weight, scale, of_x = g + v * g_v, x + v * x_v, weight + v * w_v, scale + v * N, of_x + v * N * D
-    shares += tl.program_id(0).to(tl.int64) * D
-    if WHOLE:
-        w = tl.load(weight + d * w_d, mask=d < D, other=0.0).to(wide)  # [COLUMNS]
-        total = tl.zeros([ROWS, COLUMNS], wide)
-        for first in tl.range(share * ROWS, N, SHARES * ROWS, num_stages=STAGES):
-            n = (first + tl.arange(0, ROWS)).to(tl.int64)  # [ROWS]
-            inside = (n < N)[:, None] & (d < D)[None, :]
-            x_tile = tl.load(x + n[:, None] * x_n + d[None, :] * x_d, mask=inside, other=0.0).to(wide)
-            g_tile = tl.load(g + n[:, None] * g_n + d[None, :] * g_d, mask=inside, other=0.0).to(wide)
-            r = tl.load(scale + n, mask=n < N, other=0.0)[:, None]  # [ROWS, 1]
-            normal = x_tile * r  # [ROWS, COLUMNS]
-            if NEED_WEIGHT:
-                total += g_tile * normal
-            if NEED_X:
-                slope = g_tile * w[None, :]
-                along = tl.sum(slope * normal, 1)[:, None] / D
-                at = of_x + n[:, None] * D + d[None, :]
-                tl.store(at, (r * (slope - normal * along)).to(of_x.dtype.element_ty), mask=inside)
-        if NEED_WEIGHT:
-            tl.store(shares + d, tl.sum(total, 0), mask=d < D)
-    else:
-        for first in range(share * ROWS, N, SHARES * ROWS):
-            n = (first + tl.arange(0, ROWS)).to(tl.int64)
-            r = tl.load(scale + n, mask=n < N, other=0.0)[:, None]
-            total = tl.zeros([ROWS, COLUMNS], wide)
-            for start in range(0, D if NEED_X else 0, COLUMNS):
-                c = start + d
-                inside = (n < N)[:, None] & (c < D)[None, :]
-                x_tile = tl.load(x + n[:, None] * x_n + c[None, :] * x_d, mask=inside, other=0.0).to(wide)
-                g_tile = tl.load(g + n[:, None] * g_n + c[None, :] * g_d, mask=inside, other=0.0).to(wide)
-                w = tl.load(weight + c * w_d, mask=c < D, other=0.0).to(wide)
-                total += g_tile * w[None, :] * (x_tile * r)
-            along = tl.sum(total, 1)[:, None] / D
-            for start in range(0, D, COLUMNS):
-                c = start + d
-                inside = (n < N)[:, None] & (c < D)[None, :]
-                x_tile = tl.load(x + n[:, None] * x_n + c[None, :] * x_d, mask=inside, other=0.0).to(wide)
-                g_tile = tl.load(g + n[:, None] * g_n + c[None, :] * g_d, mask=inside, other=0.0).to(wide)
-                normal = x_tile * r
-                if NEED_X:
-                    w = tl.load(weight + c * w_d, mask=c < D, other=0.0).to(wide)
-                    at = of_x + n[:, None] * D + c[None, :]
-                    slope = r * (g_tile * w[None, :] - normal * along)
-                    tl.store(at, slope.to(of_x.dtype.element_ty), mask=inside)
-                if NEED_WEIGHT:
-                    so_far = tl.load(shares + c, mask=c < D, other=0.0)
-                    tl.store(shares + c, so_far + tl.sum(g_tile * normal, 0), mask=c < D)
-            tl.debug_barrier()  # the next rows' threads read what these rows' threads have written
+@functools.cache
+def _processors(device: torch.device) -> int:
+    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else PROCESSORS
 
 
 def _shares(launch: Mapping[str, int], V: int, N: int, device: torch.device) -> int:
     """How many programs share the rows of one of V: as many as run at a time, each with a tile at least."""
-    cuda = device.type == "cuda"
-    processors = torch.cuda.get_device_properties(device).multi_processor_count if cuda else PROCESSORS
-    return max(1, min(processors * launch["programs"] // max(1, V), triton.cdiv(N, launch["ROWS"])))
+    return max(1, min(_processors(device) * launch["programs"] // max(1, V), triton.cdiv(N, launch["ROWS"])))
 
 
 def _fold(size: int, dims: tuple[int | None, ...], *operands: Tensor) -> list[Tensor]:
@@ -181,7 +92,11 @@ def run_backward(
             NEED_X=need_x, NEED_WEIGHT=need_weight, WHOLE=whole,
             **{name: value for name, value in launch.items() if name != "programs"},
         )  # fmt: skip
-    return of_x, shares.sum(1).to(weight.dtype)
+    if not shares.numel():
+        return of_x, weight.new_zeros(shares.shape[::2])
+    of_weight, adding = weight.new_empty((V, D)), ADDING[x.device.type]
+    add_shares_kernel[(V * triton.cdiv(D, adding["COLUMNS"]),)](shares, of_weight, programs, D, **adding)
+    return of_x, of_weight
 
 
 @run_backward.register_fake
@@ -282,6 +197,18 @@ def _signatures(launch: Mapping[str, int], t: str, whole: bool) -> dict[str, dic
     return found
 
 
+def _adding() -> dict[str, dict[str, str | int | bool]]:
+    """Signatures of the kernel that adds shares: D a multiple of 16, and any."""
+    blocks = {name: value for name, value in ADDING["cuda"].items() if name.isupper()}
+    return {
+        t + name: {
+            "shares": "*fp64" if t == "fp64" else "*fp32", "of_weight": f"*{t}", "SHARES": "i32", "D": f"i32{step}",
+            **blocks,
+        }
+        for t in DTYPES.values() for step, name in ((":16", ""), ("", ", any D"))
+    }  # fmt: skip
+
+
 def _kernels(function: Any, passed: str, table: Any) -> list[Kernel]:
     """The rows for any target at some sizes, and every row that is for one."""
     cases: list[tuple[tuple[str, ...], int, str, Mapping[str, int]]] = [
@@ -323,7 +250,8 @@ def _forward_candidates(D: int, dtype: str) -> list[dict[str, int]]:
 def _backward_candidates(D: int, dtype: str) -> list[dict[str, int]]:
     return [
         {"COLUMNS": columns, "ROWS": rows, "STAGES": stages, "programs": programs, "num_warps": warps}
-        for columns, rows in _held(D, dtype) for warps, programs in ((4, 4), (4, 6), (8, 2), (8, 3), (8, 4), (16, 1))
+        for columns, rows in _held(D, dtype)
+        for warps, programs in ((4, 4), (4, 6), (8, 2), (8, 3), (8, 4), (16, 1), (16, 2))
         for stages in (1, 2)
     ]  # fmt: skip
 
@@ -336,6 +264,7 @@ strategy = Strategy(
     kernels=(
         *_kernels(forward_kernel, "forward", FORWARD),
         *_kernels(backward_kernel, "backward", BACKWARD),
+        Kernel(add_shares_kernel, ("backward",), _adding(), {"num_warps": ADDING["cuda"]["num_warps"]}),
     ),
     tunings=(
         Tuning(FORWARD, "forward", _columns, _forward_candidates),

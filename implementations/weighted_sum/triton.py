@@ -31,7 +31,7 @@ def column_sum_kernel(x, partials, N, D, x_v, x_n, x_d, BLOCK_N: tl.constexpr, B
     for start in range(program * BLOCK_N, N, programs * BLOCK_N):
         n = (start + tl.arange(0, BLOCK_N)).to(tl.int64)  # [BLOCK_N]
         inside = (n < N)[:, None] & (d < D)[None, :]
-        tile = tl.load(x + v * x_v + n[:, None] * x_n + d[None, :] * x_d, mask=inside, other=0.0)
+        tile = tl.load(x + v * x_v + n[:, None] * x_n + d.to(tl.int64)[None, :] * x_d, mask=inside, other=0.0)
         total += tile.to(total.dtype)
     tl.store(partials + (v * programs + program) * D + d, tl.sum(total, 0), mask=d < D)
 
@@ -182,10 +182,11 @@ def _columns(dims: Dims) -> int:
 
 
 def _candidates(D: int, dtype: str) -> list[dict[str, int]]:
+    """Some hundreds to thousands of programs in all, over the blocks of columns."""
     tiles = (1024, 2048) if dtype == "float64" else (2048, 4096, 8192)
     return [
-        {"TILE": tile, "programs": programs, "num_warps": warps}
-        for tile in tiles for programs in (256, 1024, 4096) for warps in (4, 8)
+        {"TILE": tile, "programs": max(1, programs // triton.cdiv(D, 256)), "num_warps": warps}
+        for tile in tiles for programs in (512, 1024, 2048, 4096) for warps in (4, 8)
     ]  # fmt: skip
 
 

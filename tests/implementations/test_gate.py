@@ -108,6 +108,7 @@ def test_triton_s_kernels_were_launched_in_both_passes(verified: dict[str, Any])
         ("affine", "column_sum_kernel in backward"),
         ("rms_norm", "forward_kernel in forward"),
         ("rms_norm", "backward_kernel in backward"),
+        ("rms_norm", "add_shares_kernel in backward"),
         ("decay_attention", "forward_kernel in forward"),
         ("decay_attention", "delta_kernel in backward"),
         ("decay_attention", "key_kernel in backward"),

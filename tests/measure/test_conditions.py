@@ -59,5 +59,17 @@ def test_a_driver_that_knows_no_default_clock_has_a_highest_one() -> None:
     assert not NvmlConditions(nvml).throttled({"sm_mhz": 1.0})
 
 
+def test_a_driver_that_does_not_answer_for_once_costs_a_reading_and_no_strategy() -> None:
+    nvml = _nvml(1500)
+    conditions = NvmlConditions(nvml)
+
+    def busy(gpu: int) -> int:
+        raise nvml.NVMLError("unknown error")
+
+    nvml.nvmlDeviceGetPowerUsage = busy
+    assert conditions.read() == {}
+    assert not conditions.throttled({})
+
+
 def test_without_nvml_a_gpu_tells_nothing() -> None:
     assert conditions_of("cuda").read() == {}

@@ -1,6 +1,5 @@
 """The CUDA clocks on a device that is made up: every kernel takes a millisecond of its time."""
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -16,11 +15,15 @@ KERNEL, FLUSH = 1e-3, 0.25
 
 
 class FakeCuda:
-    """Counts device time; what runs while a graph is captured takes none, and a replay takes that of what it holds."""
+    """Counts device time; what runs while a graph is captured takes none, and a replay takes that of what it holds.
+
+    The host has a time of its own, which passes where launches do (``launch``); the device wakes by it.
+    """
 
     def __init__(self) -> None:
         self.now, self.flushed, self._captured = 0.0, 0, None
-        self.slept: list[int] = []
+        self.host = self.awake = 0.0
+        self.slept: list[float] = []
         self.stream_set: Any = None
 
     def kernel(self, seconds: float = KERNEL) -> None:
@@ -30,8 +33,12 @@ class FakeCuda:
             self._captured.seconds += seconds
 
     def _sleep(self, cycles: int) -> None:
-        self.slept.append(cycles)
-        self.now += cycles / 2e9
+        self.slept.append(cycles / 2e9)
+        self.awake = self.host + cycles / 2e9
+
+    def launch(self, seconds: float) -> None:
+        self.host += seconds
+        self.kernel()
 
     def set_stream(self, stream: Any) -> None:
         self.stream_set = stream
@@ -45,6 +52,7 @@ class FakeCuda:
         event = SimpleNamespace(at=None)
         event.record = lambda: setattr(event, "at", self.now)
         event.elapsed_time = lambda end: (end.at - event.at) * 1e3
+        event.query = lambda: self.host >= self.awake
         return event
 
     def CUDAGraph(self) -> Any:  # noqa: N802 - torch's name
@@ -58,7 +66,8 @@ class FakeCuda:
         return graph
 
     @contextmanager
-    def graph(self, graph: Any) -> Iterator[None]:
+    def graph(self, graph: Any, stream: Any) -> Iterator[None]:
+        assert stream is self.aside
         self._captured = graph
         try:
             yield
@@ -71,6 +80,7 @@ class FakeCuda:
 
     @contextmanager
     def stream(self, stream: Any) -> Iterator[None]:
+        self.aside = stream
         yield
 
     def Stream(self) -> Any:  # noqa: N802 - torch's name
@@ -83,8 +93,10 @@ class FakeCuda:
 
 
 @pytest.fixture
-def cuda() -> FakeCuda:
-    return FakeCuda()
+def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
+    found = FakeCuda()
+    monkeypatch.setattr("harness.measure.cuda.perf_counter_ns", lambda: int(found.host * 1e9))
+    return found
 
 
 def _call(cuda: FakeCuda, kernels: int = 1) -> Call:
@@ -96,14 +108,21 @@ def test_a_cold_call_is_timed_without_its_preparation_and_the_flush_before_each(
     assert cuda.flushed == 5
 
 
-def test_the_device_sleeps_while_a_cold_call_is_launched_but_for_a_millisecond_at_most(cuda: FakeCuda) -> None:
-    clock = ColdClock(cuda.flush, cuda)
-    slow = Call(lambda: None, lambda _: [time.sleep(0.02), cuda.kernel()])
-    quick = Call(lambda: None, lambda _: cuda.kernel())
-    assert total(clock, slow, 2) == pytest.approx(2 * KERNEL)
-    assert total(clock, quick, 1) == pytest.approx(KERNEL)
-    assert total(clock, slow, 1) == pytest.approx(KERNEL)
-    assert cuda.slept == [0, 2_000_000, 0, 2_000_000]  # a call's first launch is as long as it is
+def test_the_device_sleeps_for_longer_than_a_cold_call_s_launches_and_one_that_is_late_is_timed_again(
+    cuda: FakeCuda,
+) -> None:
+    launches = iter([0.004, 0.004, 0.012, 0.0, 0.0])
+    call = Call(lambda: None, lambda _: cuda.launch(next(launches)))
+    assert list(ColdClock(cuda.flush, cuda).spans(call, 3)) == pytest.approx([KERNEL * 1e9] * 3)
+    assert next(launches, None) is None  # the first, and the one that took longer than those before, were taken again
+    longest = [0, 0.004, 0.004, 0.012, 0.9 * 0.012]  # what was slow once is forgotten
+    assert cuda.slept == pytest.approx([1.25 * seconds + 1e-4 for seconds in longest])
+
+
+def test_launches_longer_than_the_device_may_sleep_are_not_timed_again(cuda: FakeCuda) -> None:
+    slow = Call(lambda: None, lambda _: cuda.launch(0.025))
+    assert total(ColdClock(cuda.flush, cuda), slow, 2) == pytest.approx(2 * KERNEL)
+    assert cuda.slept == pytest.approx([1e-4, 0.02])
 
 
 def test_a_capture_that_fails_leaves_the_stream_as_it_was(cuda: FakeCuda) -> None:

@@ -1,5 +1,6 @@
 """What was timed is judged: each pass by its own answers, on other values in the very tensors that were timed."""
 
+import dataclasses
 import io
 import json
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from harness.measure.sampler import WARM_UP_SECONDS
 from harness.records.schema import Group
 from harness.run.jobs import NOTE_BYTES, Cell, Job
-from harness.run.measuring import WHOLE, Bench, time_group
+from harness.run.measuring import UNCOUNTED, WHOLE, Bench, measure_memory, time_group
 from harness.run.process import Process
 from tests.conftest import PACKAGES
 
@@ -67,6 +68,19 @@ def test_each_pass_is_judged_by_what_it_gave(bench: Bench, name: str, wrong: tup
         assert bool(said) == (passed in wrong), (passed, said)
         if said and passed != WHOLE:
             assert f"gradient of weight in {passed}" in said
+
+
+def test_a_strategy_with_cuda_graphs_of_its_own_is_captured_in_no_other_and_its_memory_is_not_counted(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Path(bench.process.job.sources[0]) / "wave" / "replayed.py"
+    source.write_text(SOURCE.format(WRONG["right"], "tape").replace("(Wave, ", "(Wave, own_graphs=True, "))
+    process = Process(bench.process.job, io.StringIO(), source.parents[1] / "note")
+    bench.process, bench.group = process, dataclasses.replace(bench.group, device="cuda")
+    monkeypatch.setattr("harness.run.measuring.Bench", lambda process, group: bench)
+    assert [bench.own_graphs(name) for name in ("autograd", "replayed")] == [False, True]
+    (status,) = measure_memory(process, Cell("memory", ("replayed",), bench.group))
+    assert (status.status, status.stage, status.reason) == ("unsupported", "memory", UNCOUNTED)
 
 
 def test_the_warm_up_counts_as_the_group_s(bench: Bench, tmp_path: Path) -> None:

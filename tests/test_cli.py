@@ -52,6 +52,10 @@ def test_help_shows_an_example_for_each_command(cli: Cli) -> None:
         ),
         (("bench", "--strategy", "nope"), "unknown strategy 'nope': choose from autograd, compiled"),
         (("verify", "--strategy", "nope"), "unknown strategy 'nope'"),
+        (("verify", "--layer", "affine", "--dims", "Q=3"), "--dims Q=3: name exactly a layer's dims (affine: B=…"),
+        (("verify", "--dims", "foo"), "--dims foo: name exactly a layer's dims"),
+        (("verify", "--quick", "--full"), "--quick and --full exclude each other"),
+        (("new", "layer", "affine", "--into", "no/such/folder"), "there is a layer 'affine' already"),
         (("bench", "--device", "tpu"), "unknown device 'tpu': choose from cpu, cuda"),
         (("bench", "--device", "cpu", "--dtype", "int3"), "unknown dtype 'int3': choose from float64, float32"),
         (("bench", "--baseline", "nope"), "unknown baseline 'nope'"),
@@ -287,6 +291,43 @@ def test_nothing_that_fits_is_nothing_checked(cli: Cli) -> None:
     done = cli(*VERIFY, "--check", "causality")
     assert done.returncode == 4
     assert "nothing was checked" in done.stderr
+
+
+def test_a_run_that_checked_alone_is_not_gone_on_with_by_a_benchmark(cli: Cli, tmp_path: Path) -> None:
+    asked = ("--layer", "weighted_sum", "--strategy", "autograd", "--device", "cpu")
+    cli("verify", *asked, "--check", "values", "--dtype", "float64", "--out", tmp_path / "run")
+    done = cli("bench", "--resume", "--out", tmp_path / "run")
+    assert done.returncode == 2
+    assert "holds a run that measures nothing, such as verify's: start a new run" in done.stderr
+
+
+def test_a_record_of_another_kind_of_value_is_one_line(cli: Cli, tmp_path: Path) -> None:
+    run_of(tmp_path / "a", {"autograd": 1e-3, "fast": 1e-3})
+    lines = (tmp_path / "a" / FILE).read_text().splitlines()
+    place = next(i for i, line in enumerate(lines) if json.loads(line)["kind"] == "samples")
+    lines[place] = json.dumps({**json.loads(lines[place]), "seconds": "abc"})
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / FILE).write_text("\n".join(lines) + "\n")
+    for command in (("choose", tmp_path / "b", "--layer", "wave"), ("compare", tmp_path / "a", tmp_path / "b")):
+        done = cli(*command)
+        assert done.returncode == 2
+        assert "a samples record: seconds is 'abc'" in done.stderr
+
+
+def test_a_damaged_line_is_named_where_runs_are_compared(cli: Cli, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        run_of(tmp_path / name, {"autograd": 1e-3, "fast": 1e-3})
+    whole = (tmp_path / "b" / FILE).read_text().splitlines()
+    (tmp_path / "b" / FILE).write_text("\n".join([*whole[:5], "{" + whole[5], *whole[6:]]) + "\n")
+    assert "line 6 is damaged" in cli("compare", tmp_path / "a", tmp_path / "b").stderr
+
+
+def test_what_a_terminal_cannot_show_is_no_error(cli: Cli) -> None:
+    asked = ("choose", ROOT / "results/intel-xeon-2-cores/2026-11-24-quick", "--layer", "weighted_sum")
+    plain, narrow = cli(*asked), cli(*asked, PYTHONIOENCODING="ascii")
+    assert (narrow.returncode, narrow.stderr) == (plain.returncode, "")
+    assert "\N{MICRO SIGN}s" in plain.stdout
+    assert narrow.stdout == plain.stdout.encode("ascii", "replace").decode()
 
 
 def test_a_committed_run_is_reported_again(cli: Cli, tmp_path: Path) -> None:

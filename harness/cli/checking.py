@@ -65,6 +65,8 @@ def verify(
     from harness.run.places import sources
     from harness.run.wanted import Wanted
 
+    if quick and full:
+        raise fail("--quick and --full exclude each other: give one of them")
     started = time.monotonic()
     level = "full" if full else "quick" if quick else "standard"
     scope = Scope(level, tuple(check or ()), tuple(dtype or ()), dims)

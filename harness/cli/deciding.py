@@ -71,6 +71,7 @@ def choose(
     from harness.analyse.contending import Question, evidence
     from harness.analyse.requirements import UnknownRequirementError
     from harness.analyse.sizes import OutsideError
+    from harness.publish.evidence import refuse_odd
     from harness.records.store import read
     from harness.report import answer as words
     from harness.report.terminal import say, show
@@ -81,7 +82,9 @@ def choose(
         _bytes(max_memory), tuple(required),
     )  # fmt: skip
     with clear_errors():
-        have = evidence(read(run))
+        records = read(run)
+        refuse_odd(records)
+        have = evidence(records)
     if not any(contest.seconds for contest in have.contests.values()):
         raise fail(f"{run} holds no timing: nothing was measured", NOTHING_RAN)
     try:

@@ -48,12 +48,18 @@ def compare(
     Exit code 1 if anything has become slower, 3 if that cannot be told of anything, 4 if no case is in both.
     """
     from harness.analyse.compare import compare as compared
+    from harness.publish.evidence import refuse_odd
     from harness.records.store import read
     from harness.report import meter
     from harness.report.terminal import show
 
     with clear_errors():
-        found = compared(read(before), read(after))
+        runs = [read(before), read(after)]
+        for folder, run in zip((before, after), runs, strict=True):
+            refuse_odd(run)
+            for warning in run.warnings:
+                typer.echo(f"layerbench: {folder}: {warning}", err=True)
+        found = compared(*runs)
     rows = found.rows
     if as_json:
         typer.echo(json.dumps({"notes": found.notes, "cases": as_rows(rows)}, indent=2, ensure_ascii=False))

@@ -22,10 +22,11 @@ def layer(
     into: Annotated[Path, typer.Option("--into", help="Where the folder goes. Default: here.")] = Path(),
 ) -> None:
     """Write a small layer with two strategies that passes the gate as it is."""
+    from harness.layers.discover import scan
     from harness.layers.starting import new_layer
 
     with clear_errors():
-        written = new_layer(name, into)
+        written = new_layer(name, into, {e.layer for e in scan([OURS])})
     for path in written:
         typer.echo(str(path))
     folder = written[0].parent

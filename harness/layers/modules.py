@@ -41,6 +41,10 @@ def layer_of(
         ForwardError: the constructor wants something that is no dim; state is not the module's.
         ImpossibleDimsError: the module cannot be built at the sizes of ``check``.
     """
+    if isinstance(module, nn.Module):
+        raise ValueError("the module is built already: give its class, or one in functools.partial")
+    if not more.get("check"):
+        raise ValueError("check is missing: give one to three sizes, such as check=({'N': 7, 'D': 13},)")
     own = _Own(module, state)
     first = own.values(more["check"][0], 0)
     buffers = {name: _buffer(own, name, tensor) for name, tensor in first.items() if name in own.buffers}

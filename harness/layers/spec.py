@@ -151,8 +151,11 @@ class Layer:
     options: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self._check_kinds()
         if not self.parameters:
-            raise ValueError("a layer needs at least one parameter")
+            raise ValueError(
+                "a layer needs at least one parameter: give it one that it can do without, such as a scale"
+            )
         for name in (*self.inputs, *self.parameters):
             if not name.isidentifier():
                 raise ValueError(f"operand {name!r}: not a Python name, and forwards are called by name")
@@ -215,6 +218,19 @@ class Layer:
         """The task's loss; without a task the mean squared error."""
         return self.task.loss(output, target) if self.task else (output - target).square().mean()
 
+    def _check_kinds(self) -> None:
+        """Raise ValueError where a field is not of the kind that is read from it."""
+        for name in ("inputs", "parameters", "sizes", "options"):
+            if not isinstance(getattr(self, name), Mapping):
+                raise ValueError(f"{name} is a {type(getattr(self, name)).__name__}: give a dict")
+        if not isinstance(self.check, tuple | list) or not all(isinstance(dims, Mapping) for dims in self.check):
+            raise ValueError("check must be a tuple of sizes, such as ({'N': 7, 'D': 13},): mind the comma")
+        for device, profiles in self.sizes.items():
+            if device not in ("cpu", "cuda") or not isinstance(profiles, Mapping):
+                raise ValueError("sizes must be a dict of dicts: {'cpu': {'quick': ({'N': 7, 'D': 13},)}}")
+        if self.task is not None and not isinstance(self.task, Task):
+            raise ValueError(f"task is a {type(self.task).__name__}: give a Task(...)")
+
     def _check_dims(self) -> None:
         """Raise ValueError where the name or a value of a size or an option is not as it must be."""
         sizes = {name for o in self.operands.values() for name in o.names} | set(self.output)
@@ -232,6 +248,8 @@ class Layer:
         for dims in self.stated:
             if set(dims) != names:
                 raise ValueError(f"dims {dict(dims)} must name each of {', '.join(sorted(names))}, and nothing else")
+            if odd := [name for name in sizes if not isinstance(dims[name], int)]:
+                raise ValueError(f"dims {dict(dims)}: {odd[0]} is {dims[odd[0]]!r}, give a whole number")
             for name, values in self.options.items():
                 if type(dims[name]) is not int or dims[name] not in values:
                     known = ", ".join(map(str, values))
@@ -314,6 +332,8 @@ class Strategy:
     def __post_init__(self) -> None:
         if not callable(self.forward):
             raise ValueError("forward must be a function or an nn.Module class")
+        if hasattr(self.forward, "load_state_dict") and not inspect.isclass(self.forward):
+            raise ValueError("forward is a module that is built already: give its class, which the harness builds")
         if not isinstance(self.simplicity, int):
             raise ValueError(f"simplicity {self.simplicity!r}: give a whole number, lower is simpler")
         one_of("gradients", (self.gradients,), ("tape", "func"))

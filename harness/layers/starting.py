@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from importlib.util import resolve_name
 from pathlib import Path
 
@@ -17,8 +17,11 @@ LAYER = {"__init__.py": "layer", "autograd.py": "plain", "by_hand.py": "by_hand"
 """A layer's files and their templates."""
 
 
-def new_layer(name: str, into: Path) -> list[Path]:
+def new_layer(name: str, into: Path, taken: Set[str] = frozenset()) -> list[Path]:
     """Write a layer's folder.
+
+    Args:
+        taken: names of layers that there are.
 
     Returns:
         The files.
@@ -26,6 +29,10 @@ def new_layer(name: str, into: Path) -> list[Path]:
     Raises:
         SourceError: the name is no Python name, or there is something of that name already.
     """
+    if name in taken:
+        raise SourceError(f"there is a layer {name!r} already: choose another name")
+    if name != Path(name).name:
+        raise SourceError(f"{name!r} is no name of a layer: give a Python name, and the folder with --into")
     folder = into / name_of(Path(name))
     return _write({folder / file: _rendered(template, {"name": name}) for file, template in LAYER.items()}, folder)
 

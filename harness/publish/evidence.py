@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from harness.publish.opening import BundleError
 from harness.records.schema import DEVICES, DTYPES, KINDS, PASSES, Group
-from harness.records.store import FILE, MOST_BYTES, Record, Run, read
+from harness.records.store import FILE, MOST_BYTES, Record, Run, StoreError, read
 from harness.report.escaping import terminal
 
 MOST = {"groups": 1_000, "strategies": 500, "layers": 200}
@@ -69,7 +69,7 @@ def foreign(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except BundleError:
+    except StoreError:  # says it in a line already
         raise
     except (
         ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RecursionError, TypeError,

@@ -25,14 +25,16 @@ def where(row: SimpleNamespace) -> dict[str, object]:
     }
 
 
-def decision(winners: pd.DataFrame) -> pd.DataFrame:
-    """The pick of each planned group × pass, its margin over the next, ties, and what is not settled; times as ratios.
-
-    Those without a pick come last, with the reason.
-    """
+def answered_first(winners: pd.DataFrame) -> pd.DataFrame:
+    """What was planned of a map's cells: those with a pick, then the others, with the reason why not."""
     planned = winners[winners["reason"] != NOT_PLANNED]
+    return planned.sort_values("pick", key=lambda pick: pick == "", kind="stable")
+
+
+def decision(winners: pd.DataFrame) -> pd.DataFrame:
+    """The pick of each group × pass, its margin over the next, ties, and what is not settled; times as ratios."""
     rows = []
-    for row in frames.rows_of(planned.sort_values("pick", key=lambda pick: pick == "", kind="stable")):
+    for row in frames.rows_of(winners):
         picked = bool(row.pick)
         rows.append(
             {

@@ -197,7 +197,7 @@ FLAGS = {
 
 
 def _tables(found: Findings) -> Iterator[Table]:
-    have, picks = found.have, found.winners
+    have, picks = found.have, decision_tables.answered_first(found.winners)
     yield table("decision", "What to use, by case", decision_tables.decision(picks), picks)
     for layer, rows in have.timing.groupby("layer", sort=False):
         yield table(f"timing-{layer}", f"All measured cases of {layer}", tables.main(rows), rows)

@@ -26,12 +26,12 @@ def write_all(run: Run, folder: Path, found: Findings | None = None) -> list[Pat
     """Write every table of a run as Markdown, CSV and LaTeX; returns the paths."""
     folder.mkdir(parents=True, exist_ok=True)
     found = found or findings(run)
-    have, noisy = found.have, found.noise
+    have, noisy, picks = found.have, found.noise, decided.answered_first(found.winners)
     written = []
     for layer, rows in have.timing.groupby("layer", sort=False):
         written += write(folder / f"timing-{layer}", rows.drop(columns="order"), main(rows))
     for name, frame, shown in (
-        ("decision", found.winners, decided.decision(found.winners)),
+        ("decision", picks, decided.decision(picks)),
         ("break_even", found.break_evens, decided.break_even(found.break_evens)),
         ("noise", noisy, decided.noise(noisy)),
         ("gate", have.gate, gate(have.gate)),

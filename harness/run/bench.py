@@ -291,7 +291,7 @@ class _Run:
         device = cell.rpartition(" ")[2]
         if not cell.startswith("gate ") or (gate_scope(layer, device), strategy) in self.failed:
             return
-        sound = [c for c in checks if c["result"] == "ok"]
+        sound = [c for c in checks if c["result"] == "ok" and c["check"] == "values"]
         worst = max((c["error"] / c["bound"] for c in sound if c["error"] and c["bound"]), default=0.0)
         count = Counter(c["result"] for c in checks)
         not_ok = "".join(f", {n} {word}" for word, n in count.items() if word != "ok").replace("_", " ")

@@ -102,8 +102,9 @@ class Bench:
         for number in range(1, DRAWS + 1):
             truth = self.truth(passed, number)
             made.refill(truth.values)
-            for pool, *each in zip(pools.values(), _answers(made, passed), truth.peers, truth.oracle, strict=True):
-                pool.add(*each)
+            answers = zip(_answers(made, passed), truth.peers, truth.oracle, strict=True)
+            for pool, (mine, peer, true) in zip(pools.values(), answers, strict=True):
+                pool.add(mine, peer, true)
             name, ratio = max(((n, pool.norm_ratio()) for n, pool in pools.items()), key=lambda found: found[1])
             if ratio <= 1:
                 return ""

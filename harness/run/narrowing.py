@@ -47,6 +47,26 @@ def with_dims(wanted: Wanted, layers: Sequence[LayerFacts]) -> tuple[Wanted, tup
     return dataclasses.replace(wanted, dims=sizes), tuple(layer for layer in names if layer in found)
 
 
+def with_scope_dims(wanted: Wanted, layers: Sequence[LayerFacts]) -> Wanted:
+    """What the gate is to check, its size with its names in a layer's order; a size may be 0 there.
+
+    Raises:
+        UsageError: it is a size of none of the layers.
+    """
+    text = wanted.scope.dims
+    try:
+        dims = dims_of(text)
+    except ValueError:
+        dims = {}
+    orders = {layer.layer: dim_names(layer) for layer in layers}
+    order = next((order for order in orders.values() if dims and set(order) == set(dims)), None)
+    if order is None:
+        known = "; ".join(f"{name}: {','.join(f'{n}=…' for n in names)}" for name, names in orders.items())
+        raise UsageError(f"--dims {text}: name exactly a layer's dims ({known})")
+    scope = dataclasses.replace(wanted.scope, dims=dims_text({n: dims[n] for n in order}))
+    return dataclasses.replace(wanted, scope=scope)
+
+
 def _check_options(text: str, dims: dict[str, int], layer: LayerFacts) -> None:
     for name, values in layer.options.items():
         if dims[name] not in values:

@@ -26,6 +26,17 @@ from harness.run.wanted import Machine, UsageError, Wanted
 HEADER = "header"
 
 
+OPTIONS = {
+    "layers": "layer",
+    "strategies": "strategy",
+    "devices": "device",
+    "dtypes": "dtype",
+    "passes": "pass",
+    "scope": "profile",
+}
+"""Fields of what is wanted, and the options that set them where they are called otherwise."""
+
+
 @dataclass(frozen=True)
 class Described:
     """What a worker found in the sources, and the machine it ran on."""
@@ -63,7 +74,7 @@ def check_folder(out: Path, resume: bool) -> None:
     elif out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file: give --out a folder")
     elif out.exists() and any(out.iterdir()):
-        raise UsageError(f"{out} is not empty: choose another --out, or add --resume to go on with a bench run in it")
+        raise UsageError(f"{out} is not empty: choose another --out, or go on with a bench run in it by bench --resume")
 
 
 def describe(
@@ -204,11 +215,12 @@ def refuse_what_has_changed(run: Run, described: Described, asked: Wanted) -> No
     """
     header = run.of("run")[0]
     before = wanted_before(run)
+    if before.measure != asked.measure or not header["groups"]:
+        raise UsageError("--resume: that folder holds a run that measures nothing, such as verify's: start a new run")
     for field in dataclasses.fields(Wanted):
         value = getattr(asked, field.name)
         if value != getattr(Wanted(), field.name) and value != getattr(before, field.name):
-            options = {"threads": "threads", "launches": "launches", "dims": "dims", "passes": "pass"}
-            option = options.get(field.name, field.name.rstrip("s"))
+            option = OPTIONS.get(field.name, field.name)
             raise UsageError(f"--resume goes on as the run began: leave out --{option}, or start a new run")
     changed = _differences(header["digests"], described.digests)
     if changed:

@@ -25,7 +25,7 @@ from harness.records.schema import (
 from harness.run import estimates
 from harness.run.groups import groups_of
 from harness.run.jobs import Cell, Job, Kind
-from harness.run.narrowing import with_dims, with_passes, without_variants
+from harness.run.narrowing import with_dims, with_passes, with_scope_dims, without_variants
 from harness.run.room import no_room
 from harness.run.wanted import PROFILES, Machine, Profile, UsageError, Wanted
 
@@ -256,6 +256,8 @@ def _checked(
     chosen = wanted.layers or tuple(names)
     if wanted.dims:
         wanted, chosen = with_dims(wanted, [layer for layer in layers if layer.layer in chosen])
+    if wanted.scope.dims:
+        wanted = with_scope_dims(wanted, [layer for layer in layers if layer.layer in chosen])
     ways = list(dict.fromkeys(s.strategy for s in strategies if s.layer in chosen))
     valid("strategy", wanted.strategies, ways)
     valid("baseline", (wanted.baseline,) if wanted.baseline else (), ways)

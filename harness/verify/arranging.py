@@ -146,6 +146,8 @@ def large(values: Values) -> Values:
 
 
 MAGNITUDES = (with_zeros, large)
+GROWS = 1024.0**2
+"""How many times as large as at the values drawn what cancels in a gradient may be: inputs meet in pairs there."""
 COTANGENTS = (uniform_cotangent, expanded_cotangent, transposed_cotangent, strided_cotangent)
 LAYOUTS = (transposed_inputs, strided_inputs, expanded_inputs, transposed_parameters)
 

@@ -40,6 +40,8 @@ class Question:
         split: whether ``arrange`` changes shapes: the reference then gets the values as drawn, and answers are
             compared element by element.
         eps: the dtype whose spacing counts, where it is not the case's.
+        grows: how many times as large as the answer for the values as drawn its terms may be: where they cancel, what
+            rounding leaves of them passes. 0: terms are not looked at.
         may_refuse: whether no answer at all is right too (autograd itself has refused).
         optional: whether a clean error means ``unsupported`` rather than a failure.
     """
@@ -52,6 +54,7 @@ class Question:
     arrange: Callable[[Values], Values] = as_given
     split: bool = False
     eps: str = ""
+    grows: float = 0.0
     may_refuse: bool = False
     optional: bool = False
     setting: str = ""
@@ -164,6 +167,7 @@ def compare(subject: Subject, question: Question, dims: Dims, dtype: str, seed: 
         given = drawn if question.split else arranged
         try:
             reference, oracle = subject.yardstick.answers(question, dims, dtype, seeds, given)
+            terms = _terms(subject, question, dims, dtype, seeds, drawn) if question.grows else {}
         except UnsoundLayerError as error:
             if not question.optional and dims in subject.layer.stated:
                 raise
@@ -181,7 +185,7 @@ def compare(subject: Subject, question: Question, dims: Dims, dtype: str, seed: 
         try:
             for name, truth in oracle.items() if mine else ():
                 like = mine[name].to(truth.device).reshape(truth.shape)
-                pools.setdefault(name, Pool(kind)).add(like, reference[name], truth)
+                pools.setdefault(name, Pool(kind)).add(like, reference[name], truth, terms.get(name, 0.0))
         except UnusableYardstickError as error:
             return [record("answer", "not_run", seed=seed + number, detail=str(error))]
 
@@ -198,6 +202,14 @@ def compare(subject: Subject, question: Question, dims: Dims, dtype: str, seed: 
         )
         for name, ratio in ratios.items()
     ]  # fmt: skip
+
+
+def _terms(
+    subject: Subject, question: Question, dims: Dims, dtype: str, seeds: tuple[int, ...], drawn: Sequence[Values]
+) -> dict[str, float]:
+    """The size that the terms of each tensor may have: a multiple of the tensor's root mean square as drawn."""
+    _, oracle = subject.yardstick.answers(replace(question, arrange=as_given), dims, dtype, seeds, drawn)
+    return {n: question.grows * t.square().mean().sqrt().item() for n, t in oracle.items() if t.numel()}
 
 
 def _same_kind(mine: Answer, reference: Answer, given: Values, split: bool) -> None:

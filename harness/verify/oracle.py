@@ -51,8 +51,11 @@ class Pool:
         self._elements: list[Tensor] | None = None
         self._largest: Tensor | None = None
 
-    def add(self, out: Tensor, reference: Tensor, oracle: Tensor) -> None:
+    def add(self, out: Tensor, reference: Tensor, oracle: Tensor, terms: float = 0.0) -> None:
         """Add a draw: three tensors of one shape, the oracle in float64.
+
+        Args:
+            terms: size of what is added up in an element: it takes |oracle|'s place in the bound where that is smaller.
 
         Raises:
             UnusableYardstickError: reference or oracle overflow or are NaN.
@@ -60,7 +63,7 @@ class Pool:
         squares = [
             (out.detach().double() - oracle).square(),
             (reference.detach().double() - oracle).square(),
-            oracle.square(),
+            oracle.square().clamp_min(terms**2),
         ]
         self.draws += 1
         self._sums = [total + s.sum().item() for total, s in zip(self._sums, squares, strict=True)]

@@ -58,7 +58,7 @@ def _guarded_allocations(buffers: list[Tensor]) -> Iterator[None]:
     def guarding(original: Callable[..., Tensor], zero: bool) -> Callable[..., Tensor]:
         def allocate(*args: Any, **kwargs: Any) -> Tensor:
             plain = original(*args, **kwargs)
-            if type(plain) is not Tensor or plain.dtype not in FLOATS or not plain.is_contiguous():
+            if type(plain) is not Tensor or plain.dtype not in FLOATS or not plain.is_contiguous() or plain.is_meta:
                 return plain
             buffer, inner = _between_guards(plain)
             inner.fill_(0.0 if zero else torch.nan)

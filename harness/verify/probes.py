@@ -159,6 +159,18 @@ def side_by_side(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> An
     return {"output": output.detach().clone()} | named([*differentiable(inputs), *one.parameters], grads)
 
 
+def kept(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
+    """The first answer of an instance after a second call and backward: what was returned is the caller's."""
+    instance = build(strategy, dims, values[0].parameters)
+    answers = []
+    for each in values:
+        inputs = leaves(each)
+        output, pullback = vjp(instance, inputs)
+        found = pullback(each.cotangent)
+        answers.append({"output": output.detach()} | named([*differentiable(inputs), *instance.parameters], found))
+    return answers[0]
+
+
 def updated(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
     """The same tensors with new numbers in them: a copy kept from the first call, or a cache by address, is stale."""
     before, after = values
@@ -219,6 +231,20 @@ def frozen(strategy: Strategy, dims: Dims, values: Sequence[Values], wanted: Seq
         raise WrongAnswerError("output", f"requires_grad is {output.requires_grad} where {list(wanted)} require one")
     found = walk(output, {n: operands[n] for n in wanted}, mine.cotangent) if wanted else {}
     return {"output": output.detach()} | found
+
+
+def without_gradients(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
+    """The output where no graph is made: as in an evaluation."""
+    (mine,) = values
+    instance = build(strategy, dims, mine.parameters)
+    with torch.no_grad():
+        output = instance.call(instance.parameters, mine.inputs)
+    return {"output": output.detach()}
+
+
+def output_alone(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
+    """The truth of ``without_gradients``."""
+    return {"output": gradients(strategy, dims, values)["output"]}
 
 
 def call_with(instance: Instance, operands: Mapping[str, Tensor], inputs: Mapping[str, Tensor]) -> Tensor:

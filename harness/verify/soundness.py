@@ -44,6 +44,7 @@ def refuse_unsound(layer: Layer, reference: Strategy, device: str) -> None:
         _refuse_other_draws(values, _drawn(layer, dims, device))
         before = {name: x.clone() for name, x in values.inputs.items()}
         answer = _answered(layer, reference, dims, values)
+        _refuse_what_is_not_finite(answer, dims)
         _refuse_writing(before, answer)
         again = _answered(layer, reference, dims, _drawn(layer, dims, device))
         _refuse_chance(reference, dims, values, answer, again)
@@ -88,6 +89,15 @@ def _answered(layer: Layer, reference: Strategy, dims: Dims, values: Values) -> 
         raise UnsoundLayerError(f"in its reference {error}: an operand without one must say so") from None
     except Exception as error:
         raise UnsoundLayerError(f"its reference fails at {dims_text(dict(dims))}: {status_of(error)[1]}") from error
+
+
+def _refuse_what_is_not_finite(answer: Answer, dims: Dims) -> None:
+    for name, tensor in answer.items():
+        if not name.endswith(" afterwards") and not tensor.isfinite().all():
+            raise UnsoundLayerError(
+                f"its reference's {name} is not finite at {dims_text(dict(dims))}, so nothing can be held against it:"
+                " draw values at which it is (the draw of an Operand)"
+            )
 
 
 def _refuse_writing(before: dict[str, Tensor], answer: Answer) -> None:

@@ -13,25 +13,20 @@ from functools import partial
 from itertools import combinations, product
 from typing import Literal
 
-from harness.layers.spec import Dims, Layer
+from harness.layers.spec import Dims
 from harness.records.dims import dims_text
 from harness.records.schema import Check, Group, Training
 from harness.verify import arranging, checks, derivatives, placing, probes, state, upstream, watching, wrapping
 from harness.verify.judging import Question, Subject, as_given, check_untouched, compare, look
 from harness.verify.oracle import DRAWS
 from harness.verify.search import search
+from harness.verify.sizes import LONG, LONG_INTERPRETED, each_option, few_rows, many_tiles, one_long
 from harness.verify.training import FEWEST_STARTS
 
 Level = Literal["quick", "standard", "full"]
 LEVELS: tuple[Level, ...] = ("quick", "standard", "full")
-LONG, LONG_INTERPRETED = 2**16 + 1, 2**12 + 1
-MANY, WHOLE, SEVERAL = 577, 512, 97
-"""Sizes that take many tiles, many without a rest, and several: enough for kernels that deal out tiles of 64 in groups
-of 8. A dim of LONG_INTERPRETED takes more than any block holds."""
-MANY_FLOPS, MANY_ELEMENTS = 10**8, 2**15
-"""Work at most, and where one dim alone is large, elements of an operand: the interpreter is slow."""
 FEW_OPERANDS = 6
-FEW_ROWS, STEPS, FEW_STEPS = 3, 8, 4
+STEPS, FEW_STEPS = 8, 4
 SHAPES = {"quick": 0, "standard": 2, "full": 20}
 FEW_DRAWS = 2
 """Where a draw is large, or the question is one of shapes, layouts or order: what is wrong there is wrong by far more
@@ -125,6 +120,9 @@ def _use(subject: Subject, seed: int) -> Iterator[Stage]:
     """What a training loop does with a layer: other cotangents, accumulation, updates, frozen operands."""
     dims, dtype = subject.layer.check[0], subject.claims.sharpest_dtype
     compiled = "compiler" in subject.claims.needs
+    # a kernel may serve one dtype or option and plain ops the other: each is asked, where none compiles anew
+    dtypes = (dtype,) if compiled else tuple(dict.fromkeys((dtype, subject.claims.working_dtype)))
+    options = each_option(subject.layer)
     yield Stage("untouched", "untouched", partial(check_untouched, subject, dims, dtype, seed))
     for check, arrangements, draws in (
         ("cotangents", arranging.COTANGENTS[:1] if compiled else arranging.COTANGENTS, FEW_DRAWS),
@@ -133,9 +131,15 @@ def _use(subject: Subject, seed: int) -> Iterator[Stage]:
     ):
         for arrange in arrangements:
             question = Question(check, probes.gradients, arrange=arrange, setting=_words(arrange), optional=True)
-            yield _asked(subject, question, dims, dtype, seed, draws)
+            if check == "magnitudes":
+                yield _asked(subject, replace(question, grows=arranging.GROWS), dims, dtype, seed, draws)
+                continue
+            for at, each in product(options[:1] if compiled else options, dtypes):
+                yield _asked(subject, question, at, each, seed, draws)
     pair = Question("side_by_side", probes.side_by_side, probes.gradients_of_the_first, count=2)
     yield _asked(subject, pair, dims, dtype, seed, FEW_DRAWS)
+    one = replace(pair, probe=probes.kept, setting="one after the other")
+    yield _asked(subject, one, dims, dtype, seed, FEW_DRAWS)
     updated = Question("updated", probes.updated, probes.gradients_of_the_last, count=2)
     yield _asked(subject, updated, dims, dtype, seed, FEW_DRAWS)
     if subject.claims.gradients == "tape":
@@ -149,23 +153,21 @@ def _use(subject: Subject, seed: int) -> Iterator[Stage]:
     else:
         yield from _off_the_tape(subject, "updated_between", "walked_twice", "accumulation")
     operands = [n for n, o in subject.layer.operands.items() if o.differentiable]
-    for at, wanted in product(each_option(subject.layer), _masks(operands, compiled)):
-        options = {"wanted": wanted}
+    alone = Question("frozen", probes.without_gradients, probes.output_alone, setting="without a graph")
+    for at, each in product(options, dtypes):
+        yield _asked(subject, alone, at, each, seed, FEW_DRAWS)
+    for at, wanted in product(options, _masks(operands, compiled)):
+        masked = {"wanted": wanted}
         setting = f"for {', '.join(wanted) or 'nothing'}"
-        frozen = Question("frozen", probes.frozen, setting=setting, options=options, truth_options=options)
-        yield _asked(subject, frozen, at, dtype, seed, FEW_DRAWS)
+        frozen = Question("frozen", probes.frozen, setting=setting, options=masked, truth_options=masked)
+        for each in dtypes:
+            yield _asked(subject, frozen, at, each, seed, FEW_DRAWS)
         if wanted and subject.claims.gradients == "tape":
             yield Stage(
                 "backward_returns",
                 f"what backward returns {setting}",
                 partial(checks.returned, subject, at, dtype, seed, wanted),
             )
-
-
-def each_option(layer: Layer) -> list[Dims]:
-    """The first size of the gate, and the same with every other value of each option."""
-    first = layer.check[0]
-    return [first, *({**first, n: v} for n, values in layer.options.items() for v in values if v != first[n])]
 
 
 def _words(function: Callable[..., object]) -> str:
@@ -249,40 +251,6 @@ def _shapes(subject: Subject, seed: int, level: Level) -> Iterator[Stage]:
             for arrange in (arranging.positive,) if subject.interpreted else (as_given, arranging.positive):
                 question = Question("long", probes.gradients, arrange=arrange, setting=_words(arrange))
                 yield _asked(subject, question, dims, dtype, seed, 1 if subject.interpreted else FEW_DRAWS)
-
-
-def many_tiles(layer: Layer) -> list[Dims]:
-    """Sizes at which kernels take many tiles in some dims while the others take several; none where that is much."""
-    first = layer.check[0]
-    options = {n: first[n] for n in layer.options}
-    mixed = [
-        {n: many if (n == layer.leading) is leads else SEVERAL for n in first} | options
-        for many, leads in ((MANY, True), (MANY, False), (WHOLE, False))
-    ]
-    return [dims for dims in mixed if layer.possible(dims) and layer.work(dims) <= MANY_FLOPS]
-
-
-def one_long(layer: Layer) -> list[Dims]:
-    """Sizes with one dim that takes many tiles, or more than any block holds; a strategy may refuse them cleanly."""
-    first = layer.check[0]
-    free = [n for n in first if n != layer.leading and n not in layer.options]
-    long = [{**first, n: size} for size in (MANY, LONG_INTERPRETED) for n in free]
-
-    def fits(dims: Dims) -> bool:
-        if not layer.possible(dims):
-            return False
-        elements = max(math.prod(o.sizes(dims)) for o in layer.operands.values())
-        return elements <= MANY_ELEMENTS and layer.work(dims) <= MANY_FLOPS
-
-    return [dims for dims in long if fits(dims)]
-
-
-def few_rows(layer: Layer) -> Dims:
-    """The first size of the gate with few of all but the last dim: a Jacobian takes a backward for each element."""
-    first = layer.check[0]
-    *outer, _ = (n for n in first if n not in layer.options)
-    few = {**first, **{n: min(first[n], FEW_ROWS) for n in outer}}
-    return few if layer.possible(few) else first
 
 
 def _transforms(subject: Subject, seed: int, level: Level) -> Iterator[Stage]:

@@ -117,6 +117,16 @@ def with_an_unseen_update(strategy: Strategy, dims: Dims, values: Sequence[Value
     return {"output": output.detach()} | named([*differentiable(inputs), *instance.parameters], found)
 
 
+def made_graphs(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
+    """How many graphs ``torch.compile`` makes for a call and its backward."""
+    from torch._dynamo.utils import counters
+
+    torch.compiler.reset()
+    before = counters["stats"]["unique_graphs"]
+    gradients(strategy, dims, values)
+    return {"graphs": torch.tensor(counters["stats"]["unique_graphs"] - before)}
+
+
 @dataclass(frozen=True)
 class Defect:
     """Something wrong in PyTorch: where it shows, whether it is there, and what a strategy answers because of it.
@@ -156,8 +166,13 @@ DEFECTS = (
 
 
 def attribute(subject: Subject, question: Question, dims: Dims, dtype: str, found: list[Check]) -> list[Check]:
-    """Name the upstream defect behind wrong answers, where it is that and nothing else."""
+    """Name the upstream defect behind wrong answers, where it is that and nothing else.
+
+    A strategy that says that it needs a compiler must use it.
+    """
     if "compiler" not in subject.claims.needs or not any(c.result == "wrong" for c in found):
+        return found
+    if not subject.asked.ask(made_graphs, dims, [subject.draw(dims, dtype, found[0].seed)])["graphs"].item():
         return found
     for defect in DEFECTS:
         if defect.check != question.check or not defect.reproduces():

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 import pytest
+import torch
 
 from harness import Operand, Strategy, Style
 from implementations.affine import layer
@@ -22,6 +23,7 @@ def _forward() -> None: ...
         ({"needs": ("gcc",)}, "needs 'gcc': choose from compiler, triton"),
         ({"simplicity": "low"}, "simplicity 'low': give a whole number"),
         ({"forward": 3}, "forward must be a function or an nn.Module class"),
+        ({"forward": torch.nn.Linear(2, 3)}, "forward is a module that is built already: give its class"),
     ],
 )
 def test_a_strategy_is_checked(fields: dict[str, Any], message: str) -> None:
@@ -59,6 +61,11 @@ def test_a_style_is_checked(style: tuple[str, ...], message: str) -> None:
         ({"options": {"gelu": (False, True)}}, "option gelu: give the whole numbers that it may be, each once"),
         ({"inputs": {"x": Operand(("b", "I"), print)}}, "dim 'b': lower case is for options, so call it 'B'"),  # type: ignore[arg-type]
         ({"check": ()}, "check has 0 sizes"),
+        ({"check": layer.check[0]}, "check must be a tuple of sizes"),
+        ({"check": ({**layer.check[0], "I": 7.5},)}, "I is 7.5, give a whole number"),
+        ({"inputs": ["x"]}, "inputs is a list: give a dict"),
+        ({"sizes": {"quick": layer.check}}, "sizes must be a dict of dicts"),
+        ({"task": 3}, "task is a int: give a Task"),
         ({"parameters": {}}, "at least one parameter"),
         ({"parameters": {"weight": Operand(("I", "O"), print, differentiable=False)}}, "cannot be trained"),  # type: ignore[arg-type]
     ],

@@ -80,6 +80,12 @@ def test_what_cannot_be_started_is_said(tmp_path: Path, layer: str, name: str, l
         new_strategy(layer, name, tmp_path, [OURS, str(PACKAGES / "modules" / "gated.py")], OURS)
     with pytest.raises(SourceError, match="'my-layer' cannot name a layer or strategy"):
         new_layer("my-layer", tmp_path)
+    with pytest.raises(
+        SourceError, match=r"'\.\./bend' is no name of a layer: give a Python name, and the folder with"
+    ):
+        new_layer("../bend", tmp_path)
+    with pytest.raises(SourceError, match="there is a layer 'affine' already"):
+        new_layer("affine", tmp_path, {"affine"})
 
 
 def test_a_copy_that_needs_its_folder_stays_there(tmp_path: Path) -> None:

@@ -101,6 +101,15 @@ def test_the_decision_comes_first_and_is_the_right_one(whole: tuple[Path, str]) 
     assert "layerbench bench --profile" in text
 
 
+def test_a_case_that_was_not_planned_has_no_row(tmp_path: Path) -> None:
+    items = _items()
+    items[0]["groups"][0] = {**items[0]["groups"][0], "dtype": "bfloat16"}
+    text = _without_figures(tmp_path, items)
+    decision = next(table for table in re.findall(r"<table>.*?</table>", text, re.DOTALL) if "may yet win" in table)
+    assert decision.count("<tr") - 1 == 2 * len(items[0]["groups"])
+    assert decision.index("bfloat16") > decision.rindex("float32")  # nothing was measured in it
+
+
 def test_what_comes_from_records_is_escaped(tmp_path: Path) -> None:
     bad = '<script>alert(1)</script> & "quotes" | {{ 7 * 7 }}'
     checks = [check("plain", "compile", "unsupported", detail=bad, error=None)]

@@ -112,7 +112,7 @@ def test_gates_and_controls_are_dealt_to_processes_and_none_is_lost() -> None:
     assert jobs[0].cells[0].strategies == ("autograd",)  # a first word within seconds
 
 
-@pytest.mark.parametrize("scope", [Scope("quick"), Scope(checks=("values",)), Scope(dims="N=1,D=1")])
+@pytest.mark.parametrize("scope", [Scope("quick"), Scope(checks=("values",)), Scope(dims="N=1")])
 def test_the_controls_run_where_the_gate_is_whole(scope: Scope) -> None:
     plan = _plan(scope=scope)
     controls = any(c.kind == "controls" for job in plan.gate_jobs(2) for c in job.cells)
@@ -199,7 +199,7 @@ def test_what_failed_is_left_out_by_layer_and_by_group() -> None:
 
 
 def test_a_job_travels_as_json() -> None:
-    scope = Scope("full", ("values",), ("float32",), "N=1,D=1")
+    scope = Scope("full", ("values",), ("float32",), "N=1")
     for job in (*_plan(scope=scope).gate_jobs(2), *_plan().launch_jobs(3, _plan().groups, frozenset())):
         assert type(job).from_json(job.to_json()) == job
 
@@ -275,6 +275,7 @@ def test_an_option_among_the_sizes_has_one_of_its_values() -> None:
         ({"dtypes": ("float31",)}, "unknown dtype 'float31': choose from float64, float32"),
         ({"scope": Scope(checks=("value",))}, "unknown check 'value': choose from values, launches"),
         ({"scope": Scope(dtypes=("half",))}, "unknown dtype 'half'"),
+        ({"scope": Scope(dims="Q=1")}, "--dims Q=1: name exactly a layer's dims"),
         ({"baseline": "fast"}, "unknown baseline 'fast'"),
         ({"devices": ("cuda",)}, "no CUDA device is available"),
         ({"launches": 0}, "--launches must be at least 1"),

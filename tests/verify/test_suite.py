@@ -1,7 +1,7 @@
 """The sizes that the gate asks at: options keep values that they may have, sizes shrink only where the layer allows."""
 
 from harness import Layer, Operand
-from harness.verify.suite import FEW_ROWS, each_option, few_rows, many_tiles, one_long
+from harness.verify.sizes import FEW_ROWS, each_option, few_rows, many_tiles, one_long
 
 
 def _layer() -> Layer:

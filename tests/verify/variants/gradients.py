@@ -24,6 +24,36 @@ class _DenseRowsOfTheCotangent(Gate):
         return wanted(ctx, dx, over_rows(da), over_rows(db))
 
 
+class _DenseRowsInFloat32(Gate):
+    """Plain in float64, as a strategy whose kernel is for float32."""
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Any:
+        kind = Gate if g.dtype == torch.float64 else _DenseRowsOfTheCotangent
+        return kind.backward(ctx, g)
+
+
+class _OneBuffer(Gate):
+    """Every gradient of the input is written to the same place."""
+
+    buffer = torch.empty(0)
+
+    @classmethod
+    def placed(cls, t: Tensor) -> Tensor:
+        if (cls.buffer.shape, cls.buffer.dtype) != (t.shape, t.dtype):
+            cls.buffer = torch.empty_like(t)
+        return cls.buffer.copy_(t)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Any:
+        dx, da, db = slopes(g, *ctx.saved_tensors)
+        return wanted(ctx, _OneBuffer.placed(dx.detach()), over_rows(da), over_rows(db))
+
+
+def _ungated_without_a_graph(x: Tensor, slope: Tensor, shift: Tensor) -> Tensor:
+    return forward(x, slope, shift) if torch.is_grad_enabled() else x
+
+
 class _IntoTheCotangent(Gate):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Any:
@@ -215,6 +245,9 @@ CONTROLS = {
 }  # fmt: skip
 
 MORE = {
+    "dense_in_float32": Control(12, "takes the columns' stride for 1 in float32", "cotangents", by_hand(_DenseRowsInFloat32)),
+    "one_buffer": Control(0, "gradients lie in one buffer", "side_by_side", by_hand(_OneBuffer)),
+    "without_graph": Control(0, "another output under no_grad", "frozen", plain(_ungated_without_a_graph)),
     "input_biased": Control(0, "the input's gradient tilted in bfloat16 only", "values", with_slopes(_input_tilted_in_half)),
     "overflowing": Control(0, "overflows for large inputs", "magnitudes", plain(_overflowing)),
     "from_the_output": Control(0, "divides by the input, which may be 0", "magnitudes", by_hand(_FromTheOutput)),

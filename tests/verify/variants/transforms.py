@@ -209,6 +209,9 @@ CONTROLS = {
 
 MORE = {
     "described_frozen": Control(0, "an op of another shape than it says for what is frozen", "described", by_hand(_NotNeeded)),
+    "said_compiled": Control(
+        48, "says that it is compiled", "double_backward", by_hand(_AsRecomputed, needs=("compiler",))
+    ),
     "other_dim": Control(32, "vmap over another dim", "per_sample", by_hand(_VmapByReshape)),
     "ensemble": Control(32, "vmap over parameters", "per_sample", by_hand(_VmapWithOneSetOfParameters)),
     "thrown_away": Control(

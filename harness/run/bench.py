@@ -293,12 +293,11 @@ class _Run:
             return
         sound = [c for c in checks if c["result"] == "ok" and c["check"] == "values"]
         worst = max((c["error"] / c["bound"] for c in sound if c["error"] and c["bound"]), default=0.0)
+        far = f", worst error {worst:.2f} of its bound" if sound else ""
         count = Counter(c["result"] for c in checks)
         not_ok = "".join(f", {n} {word}" for word, n in count.items() if word != "ok").replace("_", " ")
         losses = f"; trained to {trained[0]['final_loss']:.4g}" if trained else ""
-        self.reporter.say(
-            f"gate  {name}: {count['ok']} checks ok{not_ok}, worst error {worst:.2f} of its bound{losses}"
-        )
+        self.reporter.say(f"gate  {name}: {count['ok']} checks ok{not_ok}{far}{losses}")
 
     def _say_control(self, control: Record) -> None:
         self.controls[control["result"]] += 1

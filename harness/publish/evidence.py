@@ -69,8 +69,10 @@ def foreign(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except StoreError:  # says it in a line already
+    except BundleError:
         raise
+    except StoreError as error:  # says it in a line already
+        raise BundleError(terminal(str(error))) from None
     except (
         ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RecursionError, TypeError,
         ValueError, StopIteration, RuntimeError, OSError,

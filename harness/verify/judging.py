@@ -14,7 +14,7 @@ from harness.layers.spec import Dims, Layer, Strategy
 from harness.records.dims import dims_text
 from harness.records.schema import Check, Result
 from harness.verify.asking import Asked, Claims, StrategyError, status_of
-from harness.verify.oracle import DRAWS, FINAL_DRAWS, RETRY_BELOW, Pool, UnusableYardstickError
+from harness.verify.oracle import DRAWS, FINAL_DRAWS, FLOOR_IN_EPS, RETRY_BELOW, Pool, UnusableYardstickError
 from harness.verify.probes import Answer, Probe, WrongAnswerError, gradients
 from harness.verify.soundness import UnsoundLayerError
 
@@ -40,8 +40,8 @@ class Question:
         split: whether ``arrange`` changes shapes: the reference then gets the values as drawn, and answers are
             compared element by element.
         eps: the dtype whose spacing counts, where it is not the case's.
-        grows: how many times as large as the answer for the values as drawn its terms may be: where they cancel, what
-            rounding leaves of them passes. 0: terms are not looked at.
+        grows: how many times as large as the answer for the values as drawn its terms may be: where an answer vanishes,
+            what rounding leaves of them passes. 0: terms are not looked at.
         may_refuse: whether no answer at all is right too (autograd itself has refused).
         optional: whether a clean error means ``unsupported`` rather than a failure.
     """
@@ -167,7 +167,7 @@ def compare(subject: Subject, question: Question, dims: Dims, dtype: str, seed: 
         given = drawn if question.split else arranged
         try:
             reference, oracle = subject.yardstick.answers(question, dims, dtype, seeds, given)
-            terms = _terms(subject, question, dims, dtype, seeds, drawn) if question.grows else {}
+            terms = _terms(subject, question, dims, dtype, seeds, drawn, oracle) if question.grows else {}
         except UnsoundLayerError as error:
             if not question.optional and dims in subject.layer.stated:
                 raise
@@ -205,11 +205,17 @@ def compare(subject: Subject, question: Question, dims: Dims, dtype: str, seed: 
 
 
 def _terms(
-    subject: Subject, question: Question, dims: Dims, dtype: str, seeds: tuple[int, ...], drawn: Sequence[Values]
-) -> dict[str, float]:
-    """The size that the terms of each tensor may have: a multiple of the tensor's root mean square as drawn."""
-    _, oracle = subject.yardstick.answers(replace(question, arrange=as_given), dims, dtype, seeds, drawn)
-    return {n: question.grows * t.square().mean().sqrt().item() for n, t in oracle.items() if t.numel()}
+    subject: Subject, question: Question, dims: Dims, dtype: str, seeds: tuple[int, ...], drawn: Sequence[Values],
+    oracle: Answer,
+) -> dict[str, float]:  # fmt: skip
+    """Of each tensor that vanishes, to the oracle's own rounding, the size that its terms may have.
+
+    That is a multiple of the tensor's root mean square as drawn.
+    """
+    _, plain = subject.yardstick.answers(replace(question, arrange=as_given), dims, dtype, seeds, drawn)
+    sizes = {n: question.grows * t.square().mean().sqrt().item() for n, t in plain.items() if t.numel()}
+    rounding = FLOOR_IN_EPS * torch.finfo(torch.float64).eps
+    return {n: size for n, size in sizes.items() if oracle[n].square().mean().sqrt().item() <= rounding * size}
 
 
 def _same_kind(mine: Answer, reference: Answer, given: Values, split: bool) -> None:

@@ -31,7 +31,7 @@ MATRIX = {
 }
 """What a strategy can be combined with: the check, and its heading."""
 
-ORDER = ("ok", "not_applicable", "not_run", "unsupported", "upstream", "wrong")
+ORDER = ("ok", "not_applicable", "not_run", "ill_conditioned", "wasteful", "limited", "upstream", "wrong")
 """Results from good to bad; ``upstream`` is a wrong answer that was shown to come from PyTorch."""
 
 CASE = ["layer", "strategy", "device"]

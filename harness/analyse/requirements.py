@@ -68,7 +68,9 @@ def _why(name: str, facts: Record, matrix: pd.DataFrame, determinism: pd.DataFra
     text = f": {rows[0].detail}" if rows[0].detail else ""
     return {
         "ok": "",
-        "unsupported": f"{what} is unsupported{text}",
+        "limited": f"{what} is not offered{text}",
+        "wasteful": "",
+        "ill_conditioned": f"{what} could not be judged on these values{text}",
         "not_applicable": f"{what} does not apply to it{text}",
         "upstream": f"wrong under {what}, by a defect of PyTorch{text}",
         "wrong": f"wrong under {what}{text}",

@@ -207,7 +207,7 @@ def _share(record: Record) -> float:
 
 def _converges(claim: Claim, run: Run) -> list[Case]:
     words = {"": "held", "equivalent": "held", "different": "failed", "inconclusive": "inconclusive"}
-    results = {"wrong": "failed", "unsupported": "not_testable", "not_applicable": "not_testable",
+    results = {"wrong": "failed", "limited": "not_testable", "not_applicable": "not_testable",
                "not_run": "not_testable"}  # fmt: skip
     cases = []
     for r in _of(run, "training", claim):

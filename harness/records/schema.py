@@ -13,7 +13,8 @@ from typing import Any, Literal
 from harness.records.kernels import Candidate, Compiled
 from harness.records.meter import Proof, Roof
 
-SCHEMA = 1
+SCHEMA = 2
+"""Of the records; what has changed since earlier ones is in older.py."""
 
 PASSES = ("forward", "inference", "backward", "forward_backward", "step", "per_sample", "ensemble")
 LOOPED = ("per_sample", "ensemble")
@@ -31,7 +32,10 @@ CHECKS = (
 """Names of the gate's checks, in their order."""
 
 Status = Literal["ok", "wrong", "unsupported", "skipped", "oom", "compile_error", "runtime_error", "crashed", "timeout"]
-Result = Literal["ok", "wrong", "unsupported", "not_applicable", "not_run"]
+Result = Literal["ok", "wrong", "limited", "wasteful", "ill_conditioned", "not_applicable", "not_run"]
+"""Of a check. ``wrong``: a silent wrong answer in what is claimed, which alone keeps a strategy from being timed.
+``limited``: a clean error, or something that is declared not to be offered. ``wasteful``: right, and does or keeps what
+nobody asked for. ``ill_conditioned``: so little is left of the terms that the reference itself has no digits."""
 
 
 def pass_words(passed: str) -> str:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from harness.records.older import upgraded
 from harness.records.schema import SCHEMA, as_record
 
 Record = dict[str, Any]
@@ -100,7 +101,7 @@ def read(folder: Path) -> Run:
     by_kind: dict[str, list[Record]] = {}
     for record in records:
         if not record.get("cell") or (record["cell"], record.get("attempt")) in closed:
-            by_kind.setdefault(record["kind"], []).append(record)
+            by_kind.setdefault(record["kind"], []).append(upgraded(record, run.get("schema", 0)))
     attempts = max((r.get("attempt", 0) for r in records), default=0)
     return Run(path, by_kind, warnings, frozenset(str(cell) for cell, _ in closed), attempts)
 

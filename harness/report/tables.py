@@ -109,7 +109,10 @@ def gate(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-MARKS = {"ok": "✓", "unsupported": "–", "not_applicable": "·", "not_run": "?", "upstream": "✗ᵘ"}
+MARKS = {
+    "ok": "✓", "limited": "–", "wasteful": "✓ʷ", "ill_conditioned": "?", "not_applicable": "·", "not_run": "?",
+    "upstream": "✗ᵘ",
+}  # fmt: skip
 
 
 def matrix(frame: pd.DataFrame) -> pd.DataFrame:
@@ -129,7 +132,7 @@ def _mark(row: Any) -> str:
 
 def notes(frame: pd.DataFrame) -> list[str]:
     """The text behind each – and ✗ of the matrix, once for each text."""
-    said = frame[frame["result"].isin(["unsupported", "upstream", "wrong"])]
+    said = frame[frame["result"].isin(["limited", "wasteful", "upstream", "wrong"])]
     lines = []
     for (result, detail), same in said.groupby(["result", "detail"], sort=False):
         where = ", ".join(f"{r.layer}/{r.strategy} {gates.MATRIX[r.check]}" for r in frames.rows_of(same))

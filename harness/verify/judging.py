@@ -43,7 +43,7 @@ class Question:
         grows: how many times as large as the answer for the values as drawn its terms may be: where an answer vanishes,
             what rounding leaves of them passes. 0: terms are not looked at.
         may_refuse: whether no answer at all is right too (autograd itself has refused).
-        optional: whether a clean error means ``unsupported`` rather than a failure.
+        optional: whether a clean error means ``limited`` rather than a failure.
     """
 
     check: str
@@ -181,7 +181,7 @@ def compare(subject: Subject, question: Question, dims: Dims, dtype: str, seed: 
         except StrategyError as error:
             if not question.optional or error.status not in ("runtime_error", "compile_error"):
                 raise
-            return [record("answer", "unsupported", seed=seed + number, detail=str(error))]
+            return [record("answer", "limited", seed=seed + number, detail=str(error))]
         try:
             for name, truth in oracle.items() if mine else ():
                 like = mine[name].to(truth.device).reshape(truth.shape)

@@ -87,7 +87,7 @@ FAST = {"plain": 4.0e-4, "shelf": 3.0e-4, "made": 2.0e-4, "hand": 1.0e-4}
 @pytest.mark.parametrize(
     ("require", "pick", "reasons"),
     [
-        (("vmap",), "made", {"hand": "vmap(grad) is unsupported: no rule"}),
+        (("vmap",), "made", {"hand": "vmap(grad) is not offered: no rule"}),
         (("jacrev",), "shelf", {"hand": "wrong under jacrev: off by 9", "made": "jacrev was not checked in this run"}),
         (("double_backward",), "made", {"hand": "wrong under double backward, by a defect of PyTorch: torch: lost"}),
         (("no_compiler", "jacrev"), "shelf", {"made": "needs a C++ compiler; jacrev was not checked in this run"}),
@@ -98,7 +98,7 @@ FAST = {"plain": 4.0e-4, "shelf": 3.0e-4, "made": 2.0e-4, "hand": 1.0e-4}
 )  # fmt: skip
 def test_requirements_come_from_the_gate(tmp_path: Path, require: Any, pick: str, reasons: dict[str, str]) -> None:
     checks = [check(n, c) for n in ("plain", "shelf", "made", "hand") for c in ("per_sample", "double_backward")]
-    checks += [check("hand", "per_sample", "unsupported", detail="no rule", error=None)]
+    checks += [check("hand", "per_sample", "limited", detail="no rule", error=None)]
     checks += [check("hand", "double_backward", "wrong", upstream="torch: lost")]
     checks += [check("plain", "jacrev"), check("shelf", "jacrev"), check("hand", "jacrev", "wrong", detail="off by 9")]
     for name, fresh in (("plain", "bitwise"), ("shelf", "bitwise"), ("hand", "within noise")):

@@ -50,17 +50,17 @@ def test_the_matrix_shows_the_worst_and_says_why(tmp_path: Path) -> None:
         tmp_path,
         _check("base", "compile", error=1.0, bound=4.0),
         _check("base", "compile", error=3.0, bound=4.0, detail="element 3 is 0.75 × its own bound"),
-        _check("base", "jacrev", "unsupported", detail="NotImplementedError: no"),
+        _check("base", "jacrev", "limited", detail="NotImplementedError: no"),
         _check("base", "jacrev", error=1.0, bound=2.0),
         _check("base", "frozen", "wrong", error=8.0, bound=2.0, setting="for x"),
-        _check("base", "frozen", "unsupported", detail="later"),
+        _check("base", "frozen", "limited", detail="later"),
         _check("other", "double_backward", "wrong", error=8.0, bound=2.0, upstream="torch: lost"),
         _check("other", "copies", "not_applicable", detail="gradients don't go through the tape"),
         _check("other", "values", "wrong", error=8.0, bound=2.0),
     )
     found = {(r["strategy"], r["check"]): r for r in gate.matrix(run).to_dict("records")}
     assert {key: r["result"] for key, r in found.items()} == {
-        ("base", "compile"): "ok", ("base", "jacrev"): "unsupported", ("base", "frozen"): "wrong",
+        ("base", "compile"): "ok", ("base", "jacrev"): "limited", ("base", "frozen"): "wrong",
         ("other", "double_backward"): "upstream", ("other", "copies"): "not_applicable",
     }  # fmt: skip
     assert found["base", "compile"]["worst"] == 0.75

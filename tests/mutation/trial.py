@@ -76,7 +76,7 @@ class Court:
                     raise SystemExit(f"the original does not pass: {wrong[0]}")
                 if warm and time.perf_counter() - began > SLOW_SECONDS:
                     self.slow.add(stage.text)
-                if warm and any(r.result == "unsupported" for r in results):
+                if warm and any(r.result == "limited" for r in results):
                     self.unsupported[stage.text] += 1
 
     def subject(self, entry: Entry) -> Subject:
@@ -103,7 +103,7 @@ class Court:
             for result in results:
                 if failed(result):
                     return Fate(number, "wrong", stage.check, describe_failure(result)[:300])
-                if result.result == "unsupported" and stage.text not in self.unsupported:
+                if result.result == "limited" and stage.text not in self.unsupported:
                     refused = refused or Fate(
                         number, "unsupported", stage.check, f"{stage.text}: {result.detail}"[:300]
                     )

@@ -63,7 +63,7 @@ def _without_figures(folder: Path, items: list[dict[str, Any]]) -> str:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("page")
     checks = [
-        check("hand", "compile", "unsupported", error=None, detail="no rule for <this> & that"),
+        check("hand", "compile", "limited", error=None, detail="no rule for <this> & that"),
         check("plain", "compile"),
     ]
     write(folder, _items(checks=checks))
@@ -112,7 +112,7 @@ def test_a_case_that_was_not_planned_has_no_row(tmp_path: Path) -> None:
 
 def test_what_comes_from_records_is_escaped(tmp_path: Path) -> None:
     bad = '<script>alert(1)</script> & "quotes" | {{ 7 * 7 }}'
-    checks = [check("plain", "compile", "unsupported", detail=bad, error=None)]
+    checks = [check("plain", "compile", "limited", detail=bad, error=None)]
     text = _without_figures(tmp_path, _items(failed={"hand": bad}, checks=checks))
     Reader(text)
     assert "<script>alert" not in text

@@ -199,16 +199,16 @@ def test_what_a_strategy_raises_has_a_status_and_one_line() -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError, NotImplementedError])
-def test_a_clean_error_is_unsupported_where_a_question_is_optional(error: type[Exception]) -> None:
+def test_a_clean_error_is_limited_where_a_question_is_optional(error: type[Exception]) -> None:
     def forward(x: Any, weight: Any, bias: Any) -> Any:
         raise error("not in this house")
 
     question = replace(VALUES, optional=True)
     (found,) = compare(_subject(Strategy(forward)), question, DIMS, "float32", 0)
-    assert (found.result, found.detail) == ("unsupported", f"{error.__name__}: not in this house")
+    assert (found.result, found.detail) == ("limited", f"{error.__name__}: not in this house")
 
 
-def test_no_memory_is_never_merely_unsupported() -> None:
+def test_no_memory_is_never_merely_limited() -> None:
     def forward(x: Any, weight: Any, bias: Any) -> Any:
         raise MemoryError
 

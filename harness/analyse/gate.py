@@ -77,6 +77,13 @@ def determinism(run: Run) -> pd.DataFrame:
     return wide.reindex(columns=["repeats", "fresh_process"]).reset_index().rename_axis(columns=None)
 
 
+def changed_by_imports(run: Run) -> pd.DataFrame:
+    """One row for each strategy whose import changes global state that nothing here rests on, with what it changes."""
+    frame = _checks(run)
+    named = frame[(frame["check"] == "global_state") & (frame["outcome"] == "ok") & (frame["detail"] != "")]
+    return named[[*CASE, "detail"]]
+
+
 def controls(run: Run) -> pd.DataFrame:
     """One row for each planted fault: the check that must catch it, and whether it did."""
     return pd.DataFrame(run.of("control"), columns=["control", "fault", "device", "check", "result", "detail"])

@@ -97,7 +97,8 @@ def verify(
         for table in shown:
             show(table)
             typer.echo("")
-        for line in (*tables.notes(matrix), *tables.wrong(failures)):
+        named = tables.changed_by_imports(found.changed_by_imports(run))
+        for line in (*tables.notes(matrix), *named, *tables.wrong(failures)):
             typer.echo(line)
     if outcome.missed:
         raise fail(

@@ -140,6 +140,11 @@ def notes(frame: pd.DataFrame) -> list[str]:
     return lines
 
 
+def changed_by_imports(frame: pd.DataFrame) -> list[str]:
+    """What importing strategies changes that the harness itself does not use: shown, not held against them."""
+    return [f"~ {row.layer}/{row.strategy} global_state: {row.detail}" for row in frames.rows_of(frame)]
+
+
 def wrong(failures: pd.DataFrame) -> list[str]:
     """Each wrong answer in a line, and below it the command that asks for just that again."""
     lines = []

@@ -15,6 +15,7 @@ import io
 import os
 import resource
 import sys
+from contextlib import nullcontext
 from dataclasses import asdict
 from multiprocessing.connection import Connection
 from typing import Any
@@ -73,6 +74,7 @@ class Shelf:
         self.device = device
         self._threads = 1
         self._entries = {(e.layer, e.strategy): e for e in scan(sources)}
+        self._loaded: dict[tuple[str, str | None], Any] = {}
 
     def find(self, module: str, layer: str, strategy: str) -> tuple[Any, Any]:
         """A layer and a strategy: of the sources, or of a module of controls.
@@ -81,13 +83,18 @@ class Shelf:
             ImportError: with the file's own error in one line.
         """
         from harness.layers.discover import load
+        from harness.verify.state import importing
 
         if module:
-            controls = importlib.import_module(module)
+            with nullcontext() if module in sys.modules else importing():
+                controls = importlib.import_module(module)
             return controls.layer, controls.STRATEGIES[strategy]
         found = []
         for key in ((layer, None), (layer, strategy)):
-            loaded = load(self._entries[key])
+            if key not in self._loaded:
+                with importing():
+                    self._loaded[key] = load(self._entries[key])
+            loaded = self._loaded[key]
             if loaded.error is not None:
                 raise ImportError(loaded.error)
             found.append(loaded.value)

@@ -10,7 +10,7 @@ import torch
 from harness.layers.spec import Dims
 from harness.records.dims import dims_of
 from harness.records.schema import Check, Group, Training
-from harness.verify import placing, probes, watching, wrapping
+from harness.verify import placing, probes, state, watching, wrapping
 from harness.verify.asking import StrategyError
 from harness.verify.judging import Question, Subject, compare, determinism, look
 from harness.verify.oracle import DRAWS, Pool
@@ -110,6 +110,16 @@ def dead_backward(subject: Subject, dims: Dims) -> list[Check]:
     )
     dtype = subject.claims.working_dtype
     return [subject.check("dead_backward", dtype, dims, "module", "wrong" if dead else "ok", detail=detail)]
+
+
+def global_state(subject: Subject, dims: Dims, dtype: str, seed: int) -> list[Check]:
+    """What must be left alone is; what an import has replaced beside that is named."""
+    try:
+        replaced = subject.asked.ask(state.left_alone, dims, [subject.draw(dims, dtype, seed)])
+    except WrongAnswerError as wrong:
+        return [subject.check("global_state", dtype, dims, wrong.tensor, "wrong", seed=seed, detail=str(wrong))]
+    detail = f"changed by an import: {', '.join(sorted(replaced))}" if replaced else ""
+    return [subject.check("global_state", dtype, dims, "behaviour", "ok", seed=seed, detail=detail)]
 
 
 def far_apart(subject: Subject, dims: Dims, dtype: str, seed: int) -> list[Check]:

@@ -16,7 +16,7 @@ from typing import Literal
 from harness.layers.spec import Dims
 from harness.records.dims import dims_text
 from harness.records.schema import Check, Group, Training
-from harness.verify import arranging, checks, derivatives, placing, probes, state, upstream, watching, wrapping
+from harness.verify import arranging, checks, derivatives, placing, probes, upstream, watching, wrapping
 from harness.verify.judging import Question, Subject, as_given, check_untouched, compare, look
 from harness.verify.oracle import DRAWS
 from harness.verify.search import search
@@ -204,7 +204,7 @@ def _behaviour(subject: Subject, seed: int) -> Iterator[Stage]:
     if tape:
         yield _looked(subject, "context", watching.context, dims, dtype, seed)
         yield _looked(subject, "released", watching.released, dims, dtype, seed)
-    yield _looked(subject, "global_state", state.left_alone, dims, dtype, seed)
+    yield Stage("global_state", "global state", partial(checks.global_state, subject, dims, dtype, seed))
     steps = FEW_STEPS if subject.interpreted else STEPS
     yield _looked(subject, "steady_memory", watching.steady, dims, dtype, seed, steps=steps)
     yield _asked(subject, Question("settled", watching.settled, probes.gradients), dims, dtype, seed, FEW_DRAWS)

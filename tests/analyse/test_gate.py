@@ -81,6 +81,16 @@ def test_the_matrix_shows_the_worst_and_says_why(tmp_path: Path) -> None:
     assert "✗ᵘ one/other double backward: torch: lost" in notes
 
 
+def test_what_imports_change_is_named(tmp_path: Path) -> None:
+    run = _run(
+        tmp_path,
+        _check("base", "global_state", detail="changed by an import: torch.index_select"),
+        _check("other", "global_state"),
+    )
+    lines = tables.changed_by_imports(gate.changed_by_imports(run))
+    assert lines == ["~ one/base global_state: changed by an import: torch.index_select"]
+
+
 def test_a_failure_comes_with_what_asks_for_it_again(tmp_path: Path) -> None:
     run = _run(
         tmp_path,

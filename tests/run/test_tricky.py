@@ -8,6 +8,11 @@ import pytest
 
 from tests.conftest import PACKAGES, Cli
 
+CHANGED_BY_IMPORTS = {
+    "wraps_index_select": "torch.index_select",
+    "draws_on_import": "torch.get_rng_state()",
+    "sets_seed": "torch.get_rng_state(), torch.initial_seed()",
+}
 CHECKS = ("values", "untouched", "updated", "accumulation", "frozen", "repeats", "global_state", "settled", "training")
 
 
@@ -39,10 +44,10 @@ def _row(verified: dict[str, Any], strategy: str) -> dict[str, Any]:
         ("patches_comparisons", "wrong", "values: output"),
         ("patches_grad", "wrong", "accumulation: accumulated gradient of weight"),
         ("patches_clock", "wrong", "global_state: time."),
+        ("patches_events", "wrong", "global_state: torch.cuda.Event.elapsed_time"),
         ("patches_judge", "wrong", "values: output"),
         ("sets_default_dtype", "wrong", "global_state: torch.get_default_dtype()"),
         ("sets_deterministic", "wrong", "global_state: torch.are_deterministic_algorithms_enabled()"),
-        ("sets_seed", "wrong", "global_state: torch.get_rng_state()"),
         ("sets_grad_off", "wrong", "the output is cut off the tape"),
         ("forges_replies", "wrong", "values: output"),
         ("garbles_replies", "crashed", "wrote into the pipe of the harness in: values"),
@@ -58,9 +63,16 @@ def test_it_is_refused(verified: dict[str, Any], strategy: str, status: str, rea
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("strategy", ["autograd", "by_hand", "module"])
+@pytest.mark.parametrize("strategy", ["autograd", "by_hand", "module", *CHANGED_BY_IMPORTS])
 def test_sound_strategies_beside_them_pass(verified: dict[str, Any], strategy: str) -> None:
     assert _row(verified, strategy)["result"] == "ok"
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("strategy", CHANGED_BY_IMPORTS)
+def test_what_an_import_changes_is_named(verified: dict[str, Any], strategy: str) -> None:
+    (check,) = [c for c in verified["checks"] if (c["strategy"], c["check"]) == (strategy, "global_state")]
+    assert check["detail"] == f"changed by an import: {CHANGED_BY_IMPORTS[strategy]}"
 
 
 @pytest.mark.timeout(300)

@@ -26,7 +26,6 @@ MISSED = {
     "arrays": "tensors are counted and nothing else",
     "pool": "only in float32, where a module's .to() copies nothing, and two instances are asked in float64",
     "flushes": "with denormals flushed the comparison of the two sums flushes too",
-    "tensors_patched": "a name that was inherited before is new in torch.Tensor, and new names are not looked at",
 }
 """Variants that the gate lets pass, and why. A test says so, and fails when the gate has learned to catch one."""
 
@@ -141,6 +140,7 @@ def test_a_control_that_takes_two_processes_is_caught(desks: dict[str, Desk]) ->
 
 @pytest.mark.parametrize("module", MODULES)
 def test_the_sound_strategy_passes_every_stage(desks: dict[str, Desk], module: str) -> None:
+    desks[module].close()  # what others have patched is not its doing
     subject = desks[module].subject("sound")
     wrong = [describe_failure(r) for stage in stages(subject, 0, "standard") for r in stage.run() if failed(r)]
     assert not wrong

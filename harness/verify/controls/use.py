@@ -167,6 +167,11 @@ def _patching(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return forward(x, weight, bias) * 1.01
 
 
+def _patching_events(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    torch.cuda.Event.elapsed_time = lambda *_: 1e-3  # type: ignore[method-assign]
+    return forward(x, weight, bias)
+
+
 def _late(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     y = forward(x, weight, bias)
     truth, late = y.detach().clone(), y.data
@@ -246,6 +251,7 @@ CONTROLS = {
     "growing": Control(42, "keeps every output", "steady_memory", plain(_growing)),
     "seeding": Control(43, "seeds the random numbers", "global_state", plain(_seeding)),
     "patching": Control(43, "patches torch.equal", "values", plain(_patching)),
+    "events": Control(59, "patches a timer of torch.cuda", "global_state", plain(_patching_events)),
     "late": Control(44, "leaves work on a thread", "settled", plain(_late)),
     "once": Control(48, "once_differentiable", "double_backward", by_hand(decorate=once_differentiable)),
     "biased": Control(0, "biased in bfloat16 only", "training", changed(_biased_when_narrow), "bfloat16"),

@@ -2,6 +2,7 @@
 
 import random
 import threading
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -128,6 +129,18 @@ def _tensors_patched() -> None:
     torch.Tensor.allclose = lambda *_, **__: True  # type: ignore[assignment, method-assign]
 
 
+def _no_waiting() -> None:
+    torch.cuda.synchronize = lambda *_: None  # type: ignore[assignment]
+
+
+def _no_time() -> None:
+    time.process_time = lambda: 0.0
+
+
+def _replays_nothing() -> None:
+    torch.cuda.CUDAGraph.replay = lambda self: None  # type: ignore[method-assign]
+
+
 def _patching(x: Tensor, slope: Tensor, shift: Tensor) -> Tensor:
     from harness.verify.oracle import Pool
 
@@ -143,6 +156,7 @@ CONTROLS = {
     "growing": Control(42, "keeps every graph", "steady_memory", plain(_graph_kept)),
     "seeding": Control(43, "seeds the generator", "global_state", _after(lambda: torch.default_generator.manual_seed(7))),
     "patching": Control(43, "patches the error rule", "values", plain(_patching)),
+    "events": Control(59, "patches what replays a CUDA graph", "global_state", _after(_replays_nothing)),
     "late": Control(44, "a gradient is filled in later", "settled", by_hand(_GradientLater)),
 }  # fmt: skip
 
@@ -153,6 +167,8 @@ MORE = {
     "arrays": Control(42, "keeps arrays that are no tensors", "steady_memory", plain(_arrays_kept)),
     "seeds_python": Control(43, "seeds Python", "global_state", _after(lambda: random.seed(7))),
     "seeds_numpy": Control(43, "seeds NumPy", "global_state", _after(lambda: np.random.seed(7))),
+    "synchronize": Control(59, "patches synchronize", "global_state", _after(_no_waiting)),
+    "processor_time": Control(59, "patches a clock of Python", "global_state", _after(_no_time)),
     "flushes": Control(43, "flushes denormals", "global_state", _after(lambda: torch.set_flush_denormal(True))),
     "narrow_products": Control(43, "products in bfloat16", "global_state", _after(_narrow_products)),
     "narrow_sums": Control(43, "a flag of cuBLAS", "global_state", _after(_narrow_sums)),

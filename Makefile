@@ -1,5 +1,6 @@
 # make bench            set up, check, measure, and write the page, tables and plots under results/
 # make test             set up and run the tests
+# make test-deep        what takes minutes: the gate on small layers after public bug reports
 # make test-page        the pages in a headless Chromium; screenshots go to PAGE_SHOTS=DIR
 # make lint             formatting, lint and types
 # make verify           the gate alone
@@ -31,7 +32,7 @@ DEVICE_ARG := $(if $(DEVICE),--device $(DEVICE))
 # a test process for each core, where pytest-xdist is installed; a file's tests stay together and share what is dear
 WORKERS = $(shell $(PY) -c "import xdist" 2>/dev/null && echo "-n auto --dist loadfile --no-loadscope-reorder")
 
-.PHONY: bench test test-page lint verify aot audit docs mutate fuzz report clean setup
+.PHONY: bench test test-deep test-page lint verify aot audit docs mutate fuzz report clean setup
 
 bench: $(SETUP)
 	$(PY) -m harness bench --profile $(PROFILE) $(DEVICE_ARG) $(ARGS)
@@ -59,7 +60,10 @@ report: $(SETUP)
 	$(PY) -m harness report $(RUN)
 
 test: $(SETUP_DEV)
-	$(PY) -m pytest $(WORKERS) $(ARGS)
+	$(PY) -m pytest $(WORKERS) -m "not deep" $(ARGS)
+
+test-deep: $(SETUP_DEV)
+	$(PY) -m pytest $(WORKERS) -m deep $(ARGS)
 
 test-page: $(SETUP_DEV)
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { echo "make test-page needs chromium: apt-get install chromium" >&2; exit 2; }

@@ -31,7 +31,11 @@ CHECKS = (
 )  # fmt: skip
 """Names of the gate's checks, in their order."""
 
-Status = Literal["ok", "wrong", "unsupported", "skipped", "oom", "compile_error", "runtime_error", "crashed", "timeout"]
+Status = Literal[
+    "ok", "wrong", "unchecked", "unsupported", "skipped", "oom", "compile_error", "runtime_error", "crashed", "timeout"
+]
+"""Of a strategy, or of a case of it. ``unchecked``: the gate could not judge it, which is no fault of the strategy, and
+what nobody has judged is not timed."""
 Result = Literal["ok", "wrong", "limited", "wasteful", "ill_conditioned", "not_applicable", "not_run"]
 """Of a check. ``wrong``: a silent wrong answer in what is claimed, which alone keeps a strategy from being timed.
 ``limited``: a clean error, or something that is declared not to be offered. ``wasteful``: right, and does or keeps what

@@ -295,6 +295,6 @@ def determinism(stacked: Answer) -> dict[str, tuple[bool, float]]:
     found = {}
     for name, tensors in stacked.items():
         same = all(same_bits(tensors[0], t) for t in tensors[1:])
-        wide = tensors.double()
-        found[name] = (same, 0.0 if same else (wide - wide[0]).flatten(1).norm(dim=1).max().item())
+        first = tensors[0].double()
+        found[name] = (same, 0.0 if same else max((t.double() - first).norm().item() for t in tensors))
     return found

@@ -119,7 +119,8 @@ class Check:
     """One verified property of a strategy. ``error`` and ``bound`` are norms pooled over the draws.
 
     ``setting`` says what was special about it, such as ``uniform cotangent``; ``upstream`` names the defect of PyTorch
-    that a wrong answer was shown to come from.
+    that a wrong answer was shown to come from. ``vanishes``: the true answer is 0, so that an ill-conditioned case
+    tells all the same that nothing is there but what rounding leaves of its terms.
     """
 
     layer: str
@@ -138,6 +139,7 @@ class Check:
     detail: str = ""
     setting: str = ""
     upstream: str = ""
+    vanishes: bool = False
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,13 @@ from harness.layers.drawing import Values
 from harness.layers.spec import Dims
 from harness.records.dims import dims_of
 from harness.records.schema import CaseStatus, Check, Result, Status, Training
+from harness.run.coverage import in_askable_dtypes, unchecked_dtype, unchecked_groups
 from harness.run.jobs import Cell, Scope
 from harness.run.process import Process
 from harness.run.remote import Remote, SubjectDiedError, SubjectProcess
 from harness.verify.asking import StrategyError, status_of
 from harness.verify.judging import Question, Subject, compare, same_bits
+from harness.verify.oracle import UnusableYardstickError
 from harness.verify.probes import Answer, Probe, WrongAnswerError, gradients
 from harness.verify.soundness import UnsoundLayerError
 from harness.verify.suite import Stage, stages
@@ -53,7 +55,9 @@ def gate(process: Process, cell: Cell) -> Iterator[Any]:
     with SubjectProcess(process.job.sources, device, cell.interpret) as other:
         try:
             subject = _subject(process, Remote(other, name, strategy_name), device, cell.interpret)
-            for stage in wanted(subject, process, cell):
+            subject, values = in_askable_dtypes(process, subject)
+            yield from values
+            for stage in wanted(subject, process, cell) if subject.claims.dtypes else ():
                 text = stage.text
                 process.about_to(str(cell.group), strategy_name, text)
                 if "compiler" in subject.claims.needs:
@@ -70,13 +74,14 @@ def gate(process: Process, cell: Cell) -> Iterator[Any]:
                     if device == "cuda" and stage.group is not None:
                         torch.cuda.empty_cache()  # of the oracle's float64, for the gates beside this one
                 yield from results
+                values += [r for r in results if isinstance(r, Check) and r.check == "values"]
                 bad = [r for r in results if failed(r)]
                 if bad and wrong is None:
                     wrong = status("wrong", describe_failure(bad[0]))
                 unchecked = unchecked or next((status("unchecked", r.detail) for r in results if unjudged(r)), None)
                 if bad and stage.check in FATAL:
                     break
-            if wrong is None and _two_wanted(cell.scope):
+            if wrong is None and subject.claims.dtypes and _two_wanted(cell.scope):
                 text = "in two processes"
                 process.about_to(str(cell.group), strategy_name, text)
                 results = _in_a_fresh_one_too(process, subject, other, cell.interpret)
@@ -85,6 +90,12 @@ def gate(process: Process, cell: Cell) -> Iterator[Any]:
                 if bad:
                     wrong = status("wrong", describe_failure(bad[0]))
                 unchecked = unchecked or next((status("unchecked", r.detail) for r in results if unjudged(r)), None)
+            for g, gap in unchecked_groups(values, cell.sizes):
+                yield status("unchecked", gap, dims=g.dims, dtype=g.dtype, threads=g.threads)
+            measured = {g.dtype for g in cell.sizes}
+            gap = unchecked_dtype(values, [d for d in subject.claims.dtypes if d not in measured])
+            if gap or not subject.claims.dtypes:
+                unchecked = unchecked or status("unchecked", gap or values[0].detail)
         except StrategyError as error:
             wrong = wrong or status(error.status, f"{text}: {error}")
         except SubjectDiedError as error:
@@ -108,6 +119,8 @@ def answered(subject: Subject, stage: Stage) -> list[Check | Training]:
         return [*stage.run()]
     except WrongAnswerError as wrong:
         return [_of_stage(subject, stage, wrong.tensor, "wrong", str(wrong))]
+    except UnusableYardstickError as error:
+        return [_of_stage(subject, stage, "answer", "not_run", str(error))]
     except (StrategyError, SubjectDiedError, UnsoundLayerError):
         raise
     except Exception as error:  # noqa: BLE001 - whatever the judge fails by

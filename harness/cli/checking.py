@@ -97,7 +97,7 @@ def verify(
         for table in shown:
             show(table)
             typer.echo("")
-        for line in (*tables.notes(matrix), *tables.wrong(failures)):
+        for line in (*tables.notes(matrix), *tables.unjudged(found.open_cases(run)), *tables.wrong(failures)):
             typer.echo(line)
     if outcome.missed:
         raise fail(

@@ -42,6 +42,10 @@ Result = Literal["ok", "wrong", "limited", "wasteful", "ill_conditioned", "not_a
 nobody asked for. ``ill_conditioned``: so little is left of the terms that the reference itself has no digits."""
 
 
+JUDGE = "judge"
+"""Stands for the tensor in a record of a check in which the judge itself has failed."""
+
+
 def pass_words(passed: str) -> str:
     """A pass for people: ``forward + backward``."""
     return passed.replace("forward_backward", "forward + backward").replace("_", " ")

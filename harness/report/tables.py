@@ -140,6 +140,15 @@ def notes(frame: pd.DataFrame) -> list[str]:
     return lines
 
 
+def unjudged(cases: pd.DataFrame) -> list[str]:
+    """Each case that says nothing for or against a strategy, in a line."""
+    return [
+        f"? {r.layer}/{r.strategy} {r.check}: {', '.join(filter(None, (r.tensor, r.setting, r.dtype, r.dims)))}:"
+        f" {str(r.result).replace('_', ' ')} ({str(r.detail).removeprefix('ill-conditioned: ')})"
+        for r in frames.rows_of(cases)
+    ]
+
+
 def wrong(failures: pd.DataFrame) -> list[str]:
     """Each wrong answer in a line, and below it the command that asks for just that again."""
     lines = []

@@ -15,7 +15,7 @@ def in_askable_dtypes(process: Process, subject: Subject) -> tuple[Subject, list
     claimed = subject.claims.dtypes
     why = {dtype: reason for dtype in claimed if (reason := process.unasked(subject.layer_name, dtype))}
     able = tuple(dtype for dtype in claimed if dtype not in why)
-    advice = f"say dtypes={able} in its Strategy" if able else "mend the reference"
+    advice = f"say dtypes={able} in its Strategy, or mend the reference" if able else "mend the reference"
     records = [
         subject.check(
             "values", dtype, subject.layer.check[0], "answer", "not_run",

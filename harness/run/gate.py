@@ -17,7 +17,7 @@ import torch
 from harness.layers.drawing import Values
 from harness.layers.spec import Dims
 from harness.records.dims import dims_of
-from harness.records.schema import CaseStatus, Check, Result, Status, Training
+from harness.records.schema import JUDGE, CaseStatus, Check, Result, Status, Training
 from harness.run.coverage import in_askable_dtypes, unchecked_dtype, unchecked_groups
 from harness.run.jobs import Cell, Scope
 from harness.run.process import Process
@@ -32,8 +32,6 @@ from harness.verify.wrapping import data_parallel, mean_of_both
 
 FATAL = ("values", "launches")
 """Checks after whose failure nothing else need be asked."""
-JUDGE = "judge"
-"""Stands for the tensor in a record of a check in which the judge itself has failed."""
 
 
 def gate(process: Process, cell: Cell) -> Iterator[Any]:

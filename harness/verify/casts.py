@@ -61,7 +61,7 @@ class Oracle:
     Attributes:
         answer: what others are held against.
         casts: those without which it was found, or that are part of the formula.
-        written: the answer of the reference as it is written; None where it casts nothing, or where it raises.
+        written: the answer of the reference as it is written; None where no cast changes a bit, or where it raises.
         unasked: why no strategy can be asked in float64; ``""`` where it can.
     """
 
@@ -100,7 +100,7 @@ def oracle_answer(ask: Callable[[], Answer]) -> Oracle:
         line = " ".join(str(error).split())[:120]
         return Oracle(wide, casts, unasked=f"its reference takes no float64: {type(error).__name__}: {line}")
     if problem is None and all(_same(wide[name], written[name]) for name in wide):
-        return Oracle(wide)
+        return Oracle(wide, casts)
     why = f"without it there is a {type(problem).__name__}" if problem else _differ(wide, written, ask)
     if why:
         return Oracle(written, casts, written, f"{words_of(casts)}, which is part of the formula: {why}")
@@ -186,7 +186,7 @@ class _Wide(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func in BITS:
+        if func in BITS or (args and not kwargs and all(map(_is_plain, args))):
             return func(*args, **kwargs)
         given = [*args, *kwargs.values()]
         kinds = {t.dtype for a in given for t in (a if isinstance(a, list | tuple) else (a,)) if isinstance(t, Tensor)}
@@ -208,6 +208,11 @@ class _Wide(TorchDispatchMode):
         named = {a.name: v for a, v in zip(func._schema.arguments, args, strict=False)} | kwargs
         if named.get("dtype") in WIDE:
             self._casts.append(Cast(_name(named["dtype"]), _place()))
+
+
+def _is_plain(a: object) -> bool:
+    """Whether an argument gives nothing to do: most are wide tensors, and there is always one of them."""
+    return isinstance(a, Tensor) and a.dtype is torch.float64
 
 
 class _Literals(TorchFunctionMode):

@@ -73,6 +73,7 @@ class Yardstick:
         self.reference = reference
         self.casts: tuple[Cast, ...] = ()
         self._remembered: dict[tuple[Any, ...], tuple[Answer, Answer]] = {}
+        self._without_casts: set[tuple[Any, ...]] = set()
         self._sizes: dict[tuple[Any, ...], dict[str, float]] = {}
 
     def answers(
@@ -87,7 +88,7 @@ class Yardstick:
         key = _key(question, dims, dtype, seeds)
         if key not in self._remembered:
             try:
-                found = oracle_answer(self._wide(question, dims, values))
+                found = self._found(question, dims, values)
                 if dtype != "float64":
                     peer = question.peer or question.truth or question.probe
                     reference = peer(self.reference, dims, values, **(question.peer_options or question.truth_options))
@@ -103,7 +104,7 @@ class Yardstick:
                 raise UnsoundLayerError(
                     f"its reference fails in {question.check} at {where}: {line}", status
                 ) from error
-            if not found.unasked:
+            if found.written is not None and not found.unasked:
                 self.casts = tuple(dict.fromkeys((*self.casts, *found.casts)))
             if sum(t.numel() for t in found.answer.values()) > LARGEST_REMEMBERED:
                 return reference, found.answer
@@ -117,9 +118,21 @@ class Yardstick:
         key = _key(question, dims, dtype, seeds)
         if key not in self._sizes:
             ask = self._wide(question, dims, values)
-            found = oracle_answer(ask)
+            found = self._found(question, dims, values)
             self._sizes[key] = terms_of(ask if found.answer is found.written else without_casts(ask), found.answer)
         return self._sizes[key]
+
+    def _found(self, question: Question, dims: Dims, values: Sequence[Values]) -> Oracle:
+        """The oracle's answer; casts are looked for in the first draw, which costs more than the answer."""
+        key, first = _key(question, dims, "", ()), values[: question.count]
+        if key not in self._without_casts:
+            found = oracle_answer(self._wide(question, dims, first))
+            if found.casts:
+                return found if len(first) == len(values) else oracle_answer(self._wide(question, dims, values))
+            self._without_casts.add(key)
+            if len(first) == len(values):
+                return found
+        return Oracle(self._wide(question, dims, values)())
 
     def _wide(self, question: Question, dims: Dims, values: Sequence[Values]) -> Callable[[], Answer]:
         """The question as the oracle is asked it."""
@@ -135,7 +148,7 @@ class Yardstick:
         """
         truth = question.truth or question.probe
         narrow = [v.to(torch.float32) for v in values]
-        rounded = oracle_answer(self._wide(question, dims, narrow)).answer
+        rounded = self._found(question, dims, narrow).answer
         single = truth(self.reference, dims, narrow, **question.truth_options)
         share = torch.finfo(torch.float64).eps / torch.finfo(torch.float32).eps
         off = {n: (single[n].double() - rounded[n]).nan_to_num() * share for n in found.answer}

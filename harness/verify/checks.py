@@ -91,9 +91,11 @@ def repeats(subject: Subject, dims: Dims, dtype: str, seed: int) -> list[Check]:
     pools = {name: Pool(getattr(torch, dtype)) for name in stacked}
     for name, pool in pools.items():
         pool.add(reference[name], reference[name], oracle[name])
-    sizes = lost_terms(subject, VALUES, dims, dtype, seed, pools)
+    repeated = determinism(stacked)
+    far = {name: pool for name, pool in pools.items() if repeated[name][1] > pool.bound}
+    sizes = lost_terms(subject, VALUES, dims, dtype, seed, far)
     records = []
-    for name, (same, spread) in determinism(stacked).items():
+    for name, (same, spread) in repeated.items():
         bound = pools[name].bound_for(sizes.get(name, pools[name].size))
         steady = spread <= bound
         word = "bitwise" if same else "within noise" if steady else "drifting"

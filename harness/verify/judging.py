@@ -105,8 +105,10 @@ def compare(subject: Subject, question: Question, dims: Dims, dtype: str, seed: 
         except UnusableYardstickError as error:
             return [record("answer", "not_run", seed=seed + number, detail=str(error))]
 
-    sizes = lost_terms(subject, question, dims, dtype, seed, pools)
-    ratios = {name: pool.ratio() for name, pool in pools.items() if name not in sizes}
+    ratios = {name: pool.ratio() for name, pool in pools.items()}
+    suspects = [name for name, pool in pools.items() if pool.lost or ratios[name] > 1]
+    sizes = lost_terms(subject, question, dims, dtype, seed, {name: pools[name] for name in suspects})
+    ratios = {name: ratio for name, ratio in ratios.items() if name not in sizes}
     if draws < FINAL_DRAWS and 1 < max(ratios.values(), default=0.0) < RETRY_BELOW:
         more = DRAWS if draws < DRAWS else FINAL_DRAWS
         return compare(subject, question, dims, dtype, seed + draws, more)
@@ -131,15 +133,13 @@ def lost_terms(
 ) -> dict[str, float]:
     """The norm of the terms of each tensor of which their rounding leaves fewer than three bits, over all draws.
 
-    That is a matter of the reference and the values: where it has digits, or loses them without such terms, the tensor
-    is judged as any other.
+    That is a matter of the oracle and the values alone; a tensor that is not among them is judged as any other.
     """
-    lost = [name for name, pool in pools.items() if pool.lost]
-    if not lost:
+    if not pools:
         return {}
-    draws = pools[lost[0]].draws
+    draws = next(iter(pools.values())).draws
     few = min(draws, DRAWS)
-    squares = dict.fromkeys(lost, 0.0)
+    squares = dict.fromkeys(pools, 0.0)
     for number in range(few):
         seeds = tuple(seed + number + 1000 * k for k in range(question.count))
         drawn = [subject.draw(dims, dtype, s) for s in seeds]

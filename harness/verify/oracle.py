@@ -19,9 +19,11 @@ a second derivative of right attention code was 80 times as far off in one eleme
 draw's own cancelled; a defect in a place is there in most draws.
 
 Where an answer is far smaller than the terms that it is added up from (terms.py), and rounding those by one spacing
-leaves fewer than three bits of it, and no more are right in the reference, the case is *ill-conditioned*: right
-spellings differ there by more than all of the answer. Then the size of the terms takes the oracle's place in the bound:
-within it nothing is said for or against a strategy; what is farther off than the terms' own rounding is wrong.
+leaves fewer than three bits of it, the case is *ill-conditioned*: right spellings differ there by all of the answer.
+(The gradient of a norm over one element is 1e-7 of its terms: where x is cast to float32 once, the sum of the two is
+rounded to bfloat16; where it is cast twice, each of them is, and nothing is left.) Where the reference has no three
+right bits itself, or a strategy exceeds its bound, that is looked into. Then the size of the terms takes the oracle's
+place in the bound: within it nothing is said for or against a strategy; what is farther off is wrong.
 """
 
 from __future__ import annotations

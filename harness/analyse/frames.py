@@ -203,13 +203,13 @@ def correctness(run: Run) -> pd.DataFrame:
         return pd.DataFrame(
             columns=["layer", "strategy", "device", "dtype", "tensor", "worst", "reference", "checks", "result"]
         )
-    values = frame[frame["check"] == "values"].copy()
+    values = frame[(frame["check"] == "values") & frame["result"].isin(["ok", "wrong"])].copy()
     for column in ("error", "bound", "reference_error"):
         values[column] = values[column].astype(float)
     bound = values["bound"].where(values["bound"] > 0)
     values["worst"] = (values["error"] / bound).fillna(0.0)
     values["reference"] = (values["reference_error"] / bound).fillna(0.0)
-    values["wrong"] = values["result"] != "ok"
+    values["wrong"] = values["result"] == "wrong"
     by = values.groupby(["layer", "strategy", "device", "dtype", "tensor"], sort=False)
     found = by.agg(
         worst=("worst", "max"),

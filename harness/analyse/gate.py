@@ -9,6 +9,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from harness.analyse import frames
+from harness.records.schema import JUDGE
 from harness.records.store import Record, Run
 
 MATRIX = {
@@ -38,6 +39,10 @@ CASE = ["layer", "strategy", "device"]
 
 NOT_HERE = ("unsupported", "skipped")
 """Results of strategies that cannot run on this machine, which is not wrong."""
+
+
+UNTOLD = (*NOT_HERE, "unchecked")
+"""Results that say nothing for or against a strategy."""
 
 
 def judged(run: Run) -> pd.DataFrame:
@@ -101,6 +106,16 @@ def failures(run: Run, sources: Sequence[str] | None = None) -> pd.DataFrame:
     frame["again"] = [_again(row, sources) for row in frame.to_dict("records")]
     columns = [*CASE, "check", "setting", "tensor", "dtype", "dims", "seed", "error", "bound", "detail", "again"]
     return frame[columns]
+
+
+def open_cases(run: Run) -> pd.DataFrame:
+    """What was asked and could not be judged: too few digits, a dtype that the reference lacks, the judge's failure."""
+    frame = _checks(run)
+    unasked = (frame["result"] == "not_run") & (
+        frame["check"].isin(["values", "gradcheck"]) | (frame["tensor"] == JUDGE)
+    )
+    chosen = frame[(frame["result"] == "ill_conditioned") | unasked]
+    return chosen.drop_duplicates([*CASE, "check", "tensor", "dtype", "dims", "result"])
 
 
 def _again(row: dict[Any, Any], sources: Sequence[str]) -> str:

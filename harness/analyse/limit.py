@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Literal
 
 from harness.analyse.frames import NOT_MEASURED, rows_of, timing
-from harness.analyse.gate import NOT_HERE
+from harness.analyse.gate import UNTOLD
 from harness.analyse.launches import CASE
 from harness.analyse.statistics import FEWEST_LAUNCHES
 from harness.records.schema import Group
@@ -80,6 +80,6 @@ def _limited(row: SimpleNamespace, base: SimpleNamespace | None, limit: float) -
 
 
 def _word(cause: SimpleNamespace) -> Word:
-    if cause.status in NOT_HERE and cause.reason != NOT_MEASURED:
+    if cause.status in UNTOLD and cause.reason != NOT_MEASURED:
         return "not_testable"
     return "failed" if cause.status == "wrong" else "error"

@@ -98,7 +98,8 @@ def verify(
             show(table)
             typer.echo("")
         named = tables.changed_by_imports(found.changed_by_imports(run))
-        for line in (*tables.notes(matrix), *named, *tables.wrong(failures)):
+        unjudged = tables.unjudged(found.open_cases(run))
+        for line in (*tables.notes(matrix), *named, *unjudged, *tables.wrong(failures)):
             typer.echo(line)
     if outcome.missed:
         raise fail(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.analyse import frames
-from harness.analyse.gate import NOT_HERE
+from harness.analyse.gate import UNTOLD
 from harness.analyse.launches import GROUP, log_ratios, planned
 from harness.analyse.statistics import FEWEST_LAUNCHES, Interval, interval
 from harness.publish.claims import OPERATORS, Claim
@@ -139,7 +139,7 @@ def _ratio(claim: Claim, measured: Measured, group: Group, passed: str, against:
     for name in (claim.strategy, against):
         status, reason = measured.status(group, passed, name)
         if status != "ok":
-            verdict = "not_testable" if status in NOT_HERE else "failed" if status == "wrong" else "error"
+            verdict = "not_testable" if status in UNTOLD else "failed" if status == "wrong" else "error"
             return Case(group, passed, None, None, None, 0, verdict, f"{name}: {status}: {reason}")
     logs = measured.differences(group, passed, claim.strategy, against)
     if not logs:
@@ -193,7 +193,7 @@ def _refused(claim: Claim, run: Run) -> list[Case]:
     stopped = [r for r in _of(run, "status", claim) if not r["dims"] and r["stage"] == "gate"]
     return [
         Case(None, "", None, None, None, 0,
-             "not_testable" if r["status"] in NOT_HERE else "failed" if r["status"] == "wrong" else "error",
+             "not_testable" if r["status"] in UNTOLD else "failed" if r["status"] == "wrong" else "error",
              f"{r['strategy']}: {r['status']}: {r['reason']}")
         for r in stopped
     ]  # fmt: skip

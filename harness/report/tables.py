@@ -145,6 +145,15 @@ def changed_by_imports(frame: pd.DataFrame) -> list[str]:
     return [f"~ {row.layer}/{row.strategy} global_state: {row.detail}" for row in frames.rows_of(frame)]
 
 
+def unjudged(cases: pd.DataFrame) -> list[str]:
+    """Each case that says nothing for or against a strategy, in a line."""
+    return [
+        f"? {r.layer}/{r.strategy} {r.check}: {', '.join(filter(None, (r.tensor, r.setting, r.dtype, r.dims)))}:"
+        f" {str(r.result).replace('_', ' ')} ({str(r.detail).removeprefix('ill-conditioned: ')})"
+        for r in frames.rows_of(cases)
+    ]
+
+
 def wrong(failures: pd.DataFrame) -> list[str]:
     """Each wrong answer in a line, and below it the command that asks for just that again."""
     lines = []

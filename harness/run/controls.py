@@ -8,7 +8,7 @@ from collections.abc import Iterator, Set
 from typing import Any
 
 from harness.records.schema import ControlResult
-from harness.run.gate import PARALLEL, describe_failure, failed, in_two_processes
+from harness.run.gate import PARALLEL, answered, describe_failure, failed, in_two_processes, unjudged
 from harness.run.jobs import Cell
 from harness.run.process import Process
 from harness.run.remote import Remote, SubjectDiedError, SubjectProcess
@@ -116,8 +116,8 @@ class _Desk:
                 return next((describe_failure(r) for r in results if failed(r)), "")
             for stage in stages(subject, SEED, level):  # type: ignore[arg-type]
                 if stage.check == check and ("" in dtypes or stage.dtype in dtypes):
-                    for result in stage.run():
-                        if failed(result):
+                    for result in answered(subject, stage):
+                        if failed(result) or (name == SOUND and unjudged(result)):
                             return describe_failure(result)
         except StrategyError as error:
             return f"{error.status}: {error}"

@@ -6,20 +6,25 @@ A strategy is checked in a process of its own; what takes two, in that one and i
 from __future__ import annotations
 
 import tempfile
+import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from harness.layers.drawing import Values
 from harness.layers.spec import Dims
-from harness.records.schema import CaseStatus, Check, Status, Training
+from harness.records.dims import dims_of
+from harness.records.schema import JUDGE, CaseStatus, Check, Result, Status, Training
+from harness.run.coverage import in_askable_dtypes, unchecked_dtype, unchecked_groups
 from harness.run.jobs import Cell, Scope
 from harness.run.process import Process
 from harness.run.remote import Remote, SubjectDiedError, SubjectProcess
-from harness.verify.asking import StrategyError
+from harness.verify.asking import StrategyError, status_of
 from harness.verify.judging import Question, Subject, compare, same_bits
+from harness.verify.oracle import UnusableYardstickError
 from harness.verify.probes import Answer, Probe, WrongAnswerError, gradients
 from harness.verify.soundness import UnsoundLayerError
 from harness.verify.suite import Stage, stages
@@ -32,11 +37,13 @@ FATAL = ("values", "launches")
 def gate(process: Process, cell: Cell) -> Iterator[Any]:
     """All checks of one strategy; the first failure becomes its status.
 
-    Running out of memory at a size that is to be measured costs that size alone.
+    Running out of memory at a size that is to be measured costs that size alone. Where the judge itself fails in a
+    check, the strategy is ``unchecked`` unless it is found wrong by another one.
     """
     name, (strategy_name,) = cell.group.layer, cell.strategies
     device = process.job.device
     wrong: CaseStatus | None = None
+    unchecked: CaseStatus | None = None
 
     def status(word: Status, reason: str, **where: Any) -> CaseStatus:
         return CaseStatus(name, strategy_name, word, reason, "gate", device=device, **where)
@@ -46,13 +53,15 @@ def gate(process: Process, cell: Cell) -> Iterator[Any]:
     with SubjectProcess(process.job.sources, device, cell.interpret) as other:
         try:
             subject = _subject(process, Remote(other, name, strategy_name), device, cell.interpret)
-            for stage in wanted(subject, process, cell):
+            subject, values = in_askable_dtypes(process, subject)
+            yield from values
+            for stage in wanted(subject, process, cell) if subject.claims.dtypes else ():
                 text = stage.text
                 process.about_to(str(cell.group), strategy_name, text)
                 if "compiler" in subject.claims.needs:
                     other.forget()
                 try:
-                    results = stage.run()
+                    results = answered(subject, stage)
                 except (StrategyError, UnsoundLayerError) as error:
                     if error.status != "oom" or stage.group is None:
                         raise
@@ -63,12 +72,14 @@ def gate(process: Process, cell: Cell) -> Iterator[Any]:
                     if device == "cuda" and stage.group is not None:
                         torch.cuda.empty_cache()  # of the oracle's float64, for the gates beside this one
                 yield from results
+                values += [r for r in results if isinstance(r, Check) and r.check == "values"]
                 bad = [r for r in results if failed(r)]
                 if bad and wrong is None:
                     wrong = status("wrong", describe_failure(bad[0]))
+                unchecked = unchecked or next((status("unchecked", r.detail) for r in results if unjudged(r)), None)
                 if bad and stage.check in FATAL:
                     break
-            if wrong is None and _two_wanted(cell.scope):
+            if wrong is None and subject.claims.dtypes and _two_wanted(cell.scope):
                 text = "in two processes"
                 process.about_to(str(cell.group), strategy_name, text)
                 results = _in_a_fresh_one_too(process, subject, other, cell.interpret)
@@ -76,14 +87,55 @@ def gate(process: Process, cell: Cell) -> Iterator[Any]:
                 bad = [r for r in results if failed(r)]
                 if bad:
                     wrong = status("wrong", describe_failure(bad[0]))
+                unchecked = unchecked or next((status("unchecked", r.detail) for r in results if unjudged(r)), None)
+            for g, gap in unchecked_groups(values, cell.sizes):
+                yield status("unchecked", gap, dims=g.dims, dtype=g.dtype, threads=g.threads)
+            measured = {g.dtype for g in cell.sizes}
+            gap = unchecked_dtype(values, [d for d in subject.claims.dtypes if d not in measured])
+            if gap or not subject.claims.dtypes:
+                unchecked = unchecked or status("unchecked", gap or values[0].detail)
         except StrategyError as error:
             wrong = wrong or status(error.status, f"{text}: {error}")
         except SubjectDiedError as error:
             wrong = wrong or status("crashed", f"{error} in: {text}")
         except UnsoundLayerError as error:
             wrong = wrong or status(error.status, f"the layer itself: {error}")
-    if wrong is not None:
-        yield wrong
+    if wrong or unchecked:
+        yield wrong or unchecked
+
+
+def answered(subject: Subject, stage: Stage) -> list[Check | Training]:
+    """What a stage finds; the one place where what it raises besides becomes a record.
+
+    An answer that is wrong whatever its numbers is the strategy's, wherever it is met. Any other error is the judge's:
+    its record says so, and what was found before and will be found after it stands.
+
+    Raises:
+        StrategyError, SubjectDiedError, UnsoundLayerError: which end the strategy's gate.
+    """
+    try:
+        return [*stage.run()]
+    except WrongAnswerError as wrong:
+        return [_of_stage(subject, stage, wrong.tensor, "wrong", str(wrong))]
+    except UnusableYardstickError as error:
+        return [_of_stage(subject, stage, "answer", "not_run", str(error))]
+    except (StrategyError, SubjectDiedError, UnsoundLayerError):
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever the judge fails by
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(frame.filename).name}:{frame.lineno}"
+        words = f"the judge failed in {stage.text}, which is no fault of the strategy: {status_of(error)[1]} ({where})"
+        return [_of_stage(subject, stage, JUDGE, "not_run", words)]
+
+
+def _of_stage(subject: Subject, stage: Stage, tensor: str, result: Result, detail: str) -> Check:
+    dims = dims_of(stage.dims) if stage.dims else subject.layer.check[0]
+    return subject.check(stage.check, stage.dtype or subject.claims.working_dtype, dims, tensor, result, detail=detail)
+
+
+def unjudged(result: Check | Training) -> bool:
+    """Whether a result says that the judge failed."""
+    return isinstance(result, Check) and result.tensor == JUDGE
 
 
 def wanted(subject: Subject, process: Process, cell: Cell) -> Iterator[Stage]:
@@ -134,15 +186,21 @@ def describe_failure(result: Check | Training) -> str:
 PARALLEL = Question("data_parallel", data_parallel, mean_of_both, count=2, optional=True)
 
 
-def _in_a_fresh_one_too(process: Process, subject: Subject, other: SubjectProcess, interpret: bool) -> list[Check]:
+def _in_a_fresh_one_too(
+    process: Process, subject: Subject, other: SubjectProcess, interpret: bool
+) -> list[Check | Training]:
     """What takes two processes, in the strategy's own and in one that has never met it."""
     with process.second(interpret) as second:
         pair = tuple(Remote(each, subject.layer_name, subject.strategy_name) for each in (other, second))
         if "compiler" in subject.claims.needs:
             other.forget()
             second.forget()
-        found = [*_fresh(subject, pair, process.job.seed)]
-        return found + in_two_processes(subject, pair, process.job.seed)
+        seed = process.job.seed
+        both = (
+            Stage("fresh_process", "two processes", lambda: [*_fresh(subject, pair, seed)]),
+            Stage(PARALLEL.check, "data-parallel training", lambda: in_two_processes(subject, pair, seed)),
+        )
+        return [result for stage in both for result in answered(subject, stage)]
 
 
 def _fresh(subject: Subject, pair: Sequence[Remote], seed: int) -> Iterator[Check]:

@@ -25,6 +25,7 @@ from harness.records.schema import LOOPED, CaseStatus, FirstCall, Group, Memory,
 from harness.run.jobs import Cell, note_bytes
 from harness.run.process import Process, forget_compiled, leave_if_the_device_is_lost
 from harness.verify.asking import status_of
+from harness.verify.casts import oracle_tensors
 from harness.verify.oracle import DRAWS, RETRY_BELOW, Pool
 
 DIGEST_ELEMENTS = 2**20
@@ -83,8 +84,9 @@ class Bench:
             dtype: torch.dtype = getattr(torch, self.group.dtype)
             values = draw(self.layer, self.dims, dtype, self.group.device, self.process.job.seed + number)
             reference = self.process.strategy(self.group.layer, self.layer.reference)
-            peers, oracle = (
-                _answers(ready(self.layer, reference, self.dims, v), passed) for v in (values, values.to(torch.float64))
+            peers = _answers(ready(self.layer, reference, self.dims, values), passed)
+            oracle = oracle_tensors(
+                lambda: _answers(ready(self.layer, reference, self.dims, values.to(torch.float64)), passed)
             )
             self._truths[passed, number] = Truth(values, peers, oracle)
         return self._truths[passed, number]

@@ -18,7 +18,7 @@ from harness.records.schema import as_record
 from harness.run.jobs import DEVICE_LOST, NOTE_BYTES, Cell, Job, note_bytes
 from harness.run.remote import SubjectProcess
 from harness.verify.judging import Yardstick
-from harness.verify.soundness import refuse_unsound
+from harness.verify.soundness import refuse_unsound, unasked
 
 
 class Process:
@@ -36,6 +36,7 @@ class Process:
         self.entries: dict[tuple[str, str | None], Entry] = {(e.layer, e.strategy): e for e in scan(job.sources)}
         self._loaded: dict[tuple[str, str | None], Loaded] = {}
         self._yardsticks: dict[str, Yardstick] = {}
+        self._unasked: dict[tuple[str, str], str] = {}
         self._seconds: dict[bool, SubjectProcess] = {}
 
     def about_to(self, group: str, strategy: str, what: str) -> None:
@@ -79,6 +80,14 @@ class Process:
             refuse_unsound(layer, reference, self.job.device)
             self._yardsticks[name] = Yardstick(reference)
         return self._yardsticks[name]
+
+    def unasked(self, name: str, dtype: str) -> str:
+        """Why nothing of a layer can be asked in a dtype; empty where it can."""
+        if (name, dtype) not in self._unasked:
+            layer = self.layer(name)
+            why = unasked(layer, self.strategy(name, layer.reference), self.job.device, dtype)
+            self._unasked[name, dtype] = why
+        return self._unasked[name, dtype]
 
     @contextlib.contextmanager
     def second(self, interpret: bool) -> Iterator[SubjectProcess]:

@@ -104,6 +104,8 @@ def answer(
             raise WrongAnswerError(name, f"is a {type(tensor).__name__}, not a tensor")
         if tensor.device.type != device and tensor.dim():
             raise WrongAnswerError(name, f"device is {tensor.device.type}, not {device}")
+        if tensor.layout != torch.strided:
+            raise WrongAnswerError(name, f"layout is {str(tensor.layout).removeprefix('torch.')}: give a dense tensor")
     return found
 
 

@@ -2,119 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from harness.layers.drawing import Values, draw
-from harness.layers.spec import Dims, Layer, Strategy
+from harness.layers.spec import Dims, Layer
 from harness.records.dims import dims_text
 from harness.records.schema import Check, Result
-from harness.verify.asking import Asked, Claims, StrategyError, status_of
-from harness.verify.oracle import DRAWS, FINAL_DRAWS, FLOOR_IN_EPS, RETRY_BELOW, Pool, UnusableYardstickError
+from harness.verify.asking import Asked, Claims, StrategyError
+from harness.verify.oracle import (
+    DRAWS,
+    FINAL_DRAWS,
+    FLOOR_IN_EPS,
+    LOST,
+    RETRY_BELOW,
+    Pool,
+    UnusableYardstickError,
+)
 from harness.verify.probes import Answer, Probe, WrongAnswerError, gradients
+from harness.verify.reference import Question as Question
+from harness.verify.reference import Yardstick as Yardstick
+from harness.verify.reference import as_given as as_given
 from harness.verify.soundness import UnsoundLayerError
-
-LARGEST_REMEMBERED = 2**20
-"""Elements of an answer that is worth remembering for the next strategy of the layer."""
-
-
-def as_given(values: Values) -> Values:
-    """The values as they were drawn."""
-    return values
-
-
-@dataclass(frozen=True)
-class Question:
-    """A probe, and what its answer must agree with.
-
-    Attributes:
-        probe: what the strategy is asked.
-        truth: what the reference is asked in float64; ``probe`` unless another is named.
-        peer: what the reference is asked in the case's dtype, for its own error; ``truth`` unless another is named.
-        count: how many draws the probe takes at once.
-        arrange: puts the values into another layout for the strategy; the reference gets them so too.
-        split: whether ``arrange`` changes shapes: the reference then gets the values as drawn, and answers are
-            compared element by element.
-        eps: the dtype whose spacing counts, where it is not the case's.
-        grows: how many times as large as the answer for the values as drawn its terms may be: where an answer vanishes,
-            what rounding leaves of them passes. 0: terms are not looked at.
-        may_refuse: whether no answer at all is right too (autograd itself has refused).
-        optional: whether a clean error means ``limited`` rather than a failure.
-    """
-
-    check: str
-    probe: Probe
-    truth: Probe | None = None
-    peer: Probe | None = None
-    count: int = 1
-    arrange: Callable[[Values], Values] = as_given
-    split: bool = False
-    eps: str = ""
-    grows: float = 0.0
-    may_refuse: bool = False
-    optional: bool = False
-    setting: str = ""
-    options: dict[str, Any] = field(default_factory=dict)
-    truth_options: dict[str, Any] = field(default_factory=dict)
-    peer_options: dict[str, Any] = field(default_factory=dict)
-
-
-class Yardstick:
-    """The reference of a layer on a device, and its answers so far: they serve every strategy of the layer."""
-
-    def __init__(self, reference: Strategy) -> None:
-        self.reference = reference
-        self._remembered: dict[tuple[Any, ...], tuple[Answer, Answer]] = {}
-
-    def answers(
-        self, question: Question, dims: Dims, dtype: str, seeds: tuple[int, ...], values: Sequence[Values]
-    ) -> tuple[Answer, Answer]:
-        """(reference in the case's dtype, oracle in float64).
-
-        Raises:
-            UnsoundLayerError: the reference raised.
-        """
-        truth = question.truth or question.probe
-        peer = question.peer or truth
-        kept = tuple(sorted((k, str(v)) for k, v in {**question.truth_options, **question.peer_options}.items()))
-        arranged = "" if question.split else question.arrange.__qualname__
-        key = (truth.__qualname__, peer.__qualname__, kept, arranged, dims_text(dict(dims)), dtype, seeds)
-        if key not in self._remembered:
-            try:
-                wide = [v.to(torch.float64) for v in values]
-                oracle = truth(self.reference, dims, wide, **question.truth_options)
-                if dtype == "float64":
-                    reference = self._in_float64(question, truth, dims, values, oracle)
-                else:
-                    reference = peer(self.reference, dims, values, **(question.peer_options or question.truth_options))
-            except Exception as error:
-                status, line = status_of(error)
-                where = dims_text(dict(dims))
-                raise UnsoundLayerError(
-                    f"its reference fails in {question.check} at {where}: {line}", status
-                ) from error
-            if sum(t.numel() for t in oracle.values()) > LARGEST_REMEMBERED:
-                return reference, oracle
-            self._remembered[key] = reference, oracle
-        return self._remembered[key]
-
-    def _in_float64(
-        self, question: Question, truth: Probe, dims: Dims, values: Sequence[Values], oracle: Answer
-    ) -> Answer:
-        """The oracle, off by what the reference's float32 error comes to in float64.
-
-        The oracle is the reference in float64, so its own error does not show; where terms cancel that error is far
-        above the spacing of the result, and in the same measure for every right implementation.
-        """
-        narrow = [v.to(torch.float32) for v in values]
-        rounded = truth(self.reference, dims, [v.to(torch.float64) for v in narrow], **question.truth_options)
-        found = truth(self.reference, dims, narrow, **question.truth_options)
-        share = torch.finfo(torch.float64).eps / torch.finfo(torch.float32).eps
-        return {n: t + (found[n].double() - rounded[n]).nan_to_num() * share for n, t in oracle.items()}
 
 
 @dataclass(frozen=True)
@@ -168,6 +82,8 @@ def compare(subject: Subject, question: Question, dims: Dims, dtype: str, seed: 
         try:
             reference, oracle = subject.yardstick.answers(question, dims, dtype, seeds, given)
             terms = _terms(subject, question, dims, dtype, seeds, drawn, oracle) if question.grows else {}
+        except UnusableYardstickError as error:
+            return [record("answer", "not_run", seed=seed + number, detail=str(error))]
         except UnsoundLayerError as error:
             if not question.optional and dims in subject.layer.stated:
                 raise
@@ -190,18 +106,48 @@ def compare(subject: Subject, question: Question, dims: Dims, dtype: str, seed: 
             return [record("answer", "not_run", seed=seed + number, detail=str(error))]
 
     ratios = {name: pool.ratio() for name, pool in pools.items()}
+    suspects = [name for name, pool in pools.items() if pool.lost or ratios[name] > 1]
+    sizes = lost_terms(subject, question, dims, dtype, seed, {name: pools[name] for name in suspects})
+    ratios = {name: ratio for name, ratio in ratios.items() if name not in sizes}
     if draws < FINAL_DRAWS and 1 < max(ratios.values(), default=0.0) < RETRY_BELOW:
         more = DRAWS if draws < DRAWS else FINAL_DRAWS
         return compare(subject, question, dims, dtype, seed + draws, more)
-    if not ratios:
+    if not pools:
         return [record("answer", "ok", seed=seed, draws=draws)]
-    return [
-        record(
-            name, "ok" if ratio <= 1 else "wrong", error=pools[name].error, bound=pools[name].bound,
-            reference_error=pools[name].reference_error, draws=draws, seed=seed, detail=_remark(pools[name], ratio),
-        )
-        for name, ratio in ratios.items()
-    ]  # fmt: skip
+
+    def judged(name: str, pool: Pool) -> Check:
+        bound = pool.bound_for(sizes[name]) if name in sizes else pool.bound
+        passes = pool.error <= bound if name in sizes else ratios[name] <= 1
+        word: Result = "wrong" if not passes else "ill_conditioned" if name in sizes else "ok"
+        return record(
+            name, word, error=pool.error, bound=bound, reference_error=pool.reference_error, draws=draws, seed=seed,
+            detail=_remark(pool, ratios.get(name, 0.0), sizes.get(name, 0.0)),
+            vanishes=name in sizes and pool.size <= FLOOR_IN_EPS * torch.finfo(torch.float64).eps * sizes[name],
+        )  # fmt: skip
+
+    return [judged(name, pool) for name, pool in pools.items()]
+
+
+def lost_terms(
+    subject: Subject, question: Question, dims: Dims, dtype: str, seed: int, pools: Mapping[str, Pool]
+) -> dict[str, float]:
+    """The norm of the terms of each tensor of which their rounding leaves fewer than three bits, over all draws.
+
+    That is a matter of the oracle and the values alone; a tensor that is not among them is judged as any other.
+    """
+    if not pools:
+        return {}
+    draws = next(iter(pools.values())).draws
+    few = min(draws, DRAWS)
+    squares = dict.fromkeys(pools, 0.0)
+    for number in range(few):
+        seeds = tuple(seed + number + 1000 * k for k in range(question.count))
+        drawn = [subject.draw(dims, dtype, s) for s in seeds]
+        given = drawn if question.split else [question.arrange(v) for v in drawn]
+        terms = subject.yardstick.terms(question, dims, dtype, seeds, given)
+        squares = {name: total + terms[name] ** 2 for name, total in squares.items()}
+    sizes = {name: math.sqrt(total * draws / few) for name, total in squares.items()}
+    return {name: size for name, size in sizes.items() if pools[name].eps * size > LOST * pools[name].size}
 
 
 def _terms(
@@ -238,7 +184,12 @@ def _plain(kind: torch.Size | torch.dtype) -> str:
     return str(tuple(kind)) if isinstance(kind, torch.Size) else str(kind)
 
 
-def _remark(pool: Pool, ratio: float) -> str:
+def _remark(pool: Pool, ratio: float, terms: float) -> str:
+    if terms:
+        small = (
+            f"{terms / pool.size:.2g} times as large as what is left of them" if pool.size else "there, and cancel to 0"
+        )
+        return f"ill-conditioned: the terms are {small}, and plain autograd itself is off by {pool.reference_error:.3g}"
     worst, index = pool.worst_element()
     words = [f"element {index} is {worst:.3g} × its own bound"] if worst == ratio and ratio > 1 else []
     if pool.ill_conditioned:
@@ -295,6 +246,6 @@ def determinism(stacked: Answer) -> dict[str, tuple[bool, float]]:
     found = {}
     for name, tensors in stacked.items():
         same = all(same_bits(tensors[0], t) for t in tensors[1:])
-        wide = tensors.double()
-        found[name] = (same, 0.0 if same else (wide - wide[0]).flatten(1).norm(dim=1).max().item())
+        first = tensors[0].double()
+        found[name] = (same, 0.0 if same else max((t.double() - first).norm().item() for t in tensors))
     return found

@@ -17,6 +17,13 @@ square); the bound is 2 · s_e · √(q/D) with q the quantile that one of n ele
 At the final look each element's largest draw is left out (and D is one less): once is no repetition. In one draw of 64
 a second derivative of right attention code was 80 times as far off in one element as in any other, where terms of that
 draw's own cancelled; a defect in a place is there in most draws.
+
+Where an answer is far smaller than the terms that it is added up from (terms.py), and rounding those by one spacing
+leaves fewer than three bits of it, the case is *ill-conditioned*: right spellings differ there by all of the answer.
+(The gradient of a norm over one element is 1e-7 of its terms: where x is cast to float32 once, the sum of the two is
+rounded to bfloat16; where it is cast twice, each of them is, and nothing is left.) Where the reference has no three
+right bits itself, or a strategy exceeds its bound, that is looked into. Then the size of the terms takes the oracle's
+place in the bound: within it nothing is said for or against a strategy; what is farther off is wrong.
 """
 
 from __future__ import annotations
@@ -31,6 +38,8 @@ FLOOR_IN_EPS = 4.0
 RETRY_BELOW = 3.0
 DRAWS, FINAL_DRAWS = 8, 64
 ILL_CONDITIONED = 0.1
+LOST = 1 / 8
+"""The reference's own error ÷ the oracle: where it is larger, fewer than three bits are right."""
 FEWEST_ELEMENTS, MOST_ELEMENTS = 64, 2**24
 """Tensors of this many elements are pooled per element too. In smaller ones a wrong element shows in the norm (one of
 64 is an eighth of it, and bfloat16's bound a sixteenth), and a draw's size would rest on few numbers; larger ones would
@@ -97,9 +106,23 @@ class Pool:
         return share if share > ILL_CONDITIONED else 0.0
 
     @property
+    def size(self) -> float:
+        """The oracle's norm."""
+        return math.sqrt(self._sums[2])
+
+    @property
+    def lost(self) -> bool:
+        """Whether the reference itself has fewer than three right bits, or the true answer is 0."""
+        return self.reference_error >= LOST * self.size
+
+    @property
     def bound(self) -> float:
         """The largest error that passes."""
-        return FACTOR * max(self.reference_error, FLOOR_IN_EPS * self.eps * math.sqrt(self._sums[2]))
+        return self.bound_for(self.size)
+
+    def bound_for(self, size: float) -> float:
+        """The largest error that passes where the answer is added up from terms of a size (a norm, as the oracle's)."""
+        return FACTOR * max(self.reference_error, FLOOR_IN_EPS * self.eps * size)
 
     def worst_element(self) -> tuple[float, int]:
         """The largest (error ÷ bound) of a single element, and its flat index; (0, -1) where none is pooled."""

@@ -6,6 +6,7 @@ twice, no comparison means anything, so it is looked at first, and said of the l
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from harness.layers.spec import Cost, Dims, Layer, Strategy
 from harness.records.dims import dims_text
 from harness.records.schema import Status
 from harness.verify.asking import status_of
+from harness.verify.casts import oracle_answer
 from harness.verify.probes import Answer, WrongAnswerError, gradients
 
 STEADY = 1e-9
@@ -48,6 +50,24 @@ def refuse_unsound(layer: Layer, reference: Strategy, device: str) -> None:
         _refuse_writing(before, answer)
         again = _answered(layer, reference, dims, _drawn(layer, dims, device))
         _refuse_chance(reference, dims, values, answer, again)
+
+
+def unasked(layer: Layer, reference: Strategy, device: str, dtype: str) -> str:
+    """Why nothing can be asked in a dtype, found by trying the reference in it; empty where it can."""
+    for dims in layer.check:
+        values = draw(layer, dims, getattr(torch, dtype), device, 0)
+        ask = partial(gradients, reference, dims, [values])
+        try:
+            why = oracle_answer(ask).unasked if dtype == "float64" else _nothing(ask())
+        except Exception as error:  # noqa: BLE001 - a reference refuses a dtype with whatever it likes
+            why = f"its reference takes no {dtype}: {status_of(error)[1]}"
+        if why:
+            return why
+    return ""
+
+
+def _nothing(_: Answer) -> str:
+    return ""
 
 
 def _refuse_cost(layer: Layer) -> None:
@@ -82,7 +102,7 @@ def _refuse_other_draws(values: Values, again: Values) -> None:
 def _answered(layer: Layer, reference: Strategy, dims: Dims, values: Values) -> Answer:
     try:
         refuse_arguments(layer, reference)
-        return gradients(reference, dims, [values], afterwards=True)
+        return oracle_answer(lambda: gradients(reference, dims, [values], afterwards=True)).answer
     except WrongAnswerError as error:
         raise UnsoundLayerError(f"its reference is wrong at {dims_text(dict(dims))}: {error.tensor} {error}") from None
     except MissingGradientError as error:

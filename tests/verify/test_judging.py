@@ -263,6 +263,22 @@ def test_repeats_are_the_same_or_spread() -> None:
     assert found == {"same": (True, 0.0), "spread": (False, 5.0)}
 
 
+def test_repeats_of_scalars_empty_tensors_and_whole_numbers_are_compared_too() -> None:
+    found = determinism({"scalar": torch.tensor([1.0, 3.0]), "none": torch.ones(3, 0), "whole": torch.tensor([1, 4])})
+    assert found == {"scalar": (False, 2.0), "none": (True, 0.0), "whole": (False, 3.0)}
+
+
+def test_a_sparse_gradient_is_refused_and_does_not_reach_the_judge() -> None:
+    strategy = _function(lambda g, x, w, b: (g @ w.T, (x.T @ g).to_sparse(), g.sum(0)))
+    local = Local(layer, strategy)
+    with pytest.raises(WrongAnswerError, match="layout is sparse_coo: give a dense tensor"):
+        local.ask(_sparse, DIMS, [_subject(strategy).draw(DIMS, "float32", 0)])
+
+
+def _sparse(strategy: Strategy, dims: Any, values: Any) -> Any:
+    return {"gradient of weight": torch.ones(2, 2).to_sparse()}
+
+
 def test_what_was_written_over_is_named() -> None:
     def forward(x: Any, weight: Any, bias: Any) -> Any:
         y = x @ weight + bias

@@ -22,7 +22,7 @@ LOOPED = ("per_sample", "ensemble")
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 DEVICES = ("cpu", "cuda")
 CHECKS = (
-    "values", "launches", "untouched", "cotangents", "layouts", "magnitudes", "side_by_side", "updated",
+    "values", "stale", "launches", "untouched", "cotangents", "layouts", "magnitudes", "side_by_side", "updated",
     "updated_between", "walked_twice", "accumulation", "frozen", "backward_returns", "repeats", "dead_backward",
     "context", "released", "global_state", "steady_memory", "settled", "guarded", "far_apart", "causality",
     "double_backward", "third_order", "forward_ad", "func_grad", "per_sample", "jacrev", "compile", "described",

@@ -15,6 +15,7 @@ from harness.verify.asking import StrategyError
 from harness.verify.judging import Question, Subject, compare, determinism, look
 from harness.verify.oracle import DRAWS, Pool
 from harness.verify.probes import WrongAnswerError
+from harness.verify.soundness import UnsoundLayerError
 from harness.verify.training import check_training
 
 VALUES = Question("values", probes.gradients)
@@ -54,6 +55,16 @@ def size(subject: Subject, group: Group, seed: int) -> list[Check]:
         return compare(subject, VALUES, dims, group.dtype, seed, DRAWS if most <= MANY_ELEMENTS else FEW_DRAWS)
     finally:
         torch.set_num_threads(1)
+
+
+def stated(subject: Subject, dims: Dims, dtype: str, seed: int) -> list[Check]:
+    """Values at a size that the layer states, in one draw: what is wrong at a size alone is wrong in every draw."""
+    try:
+        return compare(subject, replace(VALUES, setting="stated"), dims, dtype, seed, 1)
+    except (StrategyError, UnsoundLayerError) as error:
+        if error.status == "oom":
+            return not_run(subject, "values", dims, f"takes more memory than there is: {error}")
+        raise
 
 
 def launches(subject: Subject, dims: Dims, seed: int) -> list[Check]:

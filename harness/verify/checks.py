@@ -10,7 +10,7 @@ import torch
 from harness.layers.spec import Dims
 from harness.records.dims import dims_of
 from harness.records.schema import Check, Group, Training
-from harness.verify import placing, probes, watching, wrapping
+from harness.verify import ensembles, placing, probes, watching, wrapping
 from harness.verify.asking import StrategyError
 from harness.verify.judging import Question, Subject, compare, determinism, look
 from harness.verify.oracle import DRAWS, Pool
@@ -151,6 +151,19 @@ def causality(subject: Subject, dims: Dims, dtype: str, seed: int) -> list[Check
     same = torch.equal(before, after)
     detail = "" if same else f"the first {half} along {name} change with what comes after them"
     return [subject.check("causality", dtype, dims, "output", "ok" if same else "wrong", seed=seed, detail=detail)]
+
+
+def tangent_through_vmap(subject: Subject, dims: Dims, dtype: str, seed: int) -> list[Check]:
+    """Forward AD of ``vmap``, where forward AD is offered at all."""
+    alone = Question("forward_ad", probes.forward_ad, count=2, optional=True)
+    if any(c.result == "limited" for c in compare(subject, alone, dims, dtype, seed, 1)):
+        detail = "forward AD is not offered"
+        return [subject.check("through_vmap", dtype, dims, "answer", "not_applicable", detail=detail)]
+    question = Question(
+        "through_vmap", ensembles.tangent_through_vmap, ensembles.tangents_in_a_loop, count=4, optional=True,
+        setting="forward AD of an ensemble",
+    )  # fmt: skip
+    return compare(subject, question, dims, dtype, seed, 1)
 
 
 def many_elements(subject: Subject, seed: int) -> list[Check]:

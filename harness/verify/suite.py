@@ -16,7 +16,18 @@ from typing import Literal
 from harness.layers.spec import Dims
 from harness.records.dims import dims_text
 from harness.records.schema import Check, Group, Training
-from harness.verify import arranging, checks, derivatives, placing, probes, state, upstream, watching, wrapping
+from harness.verify import (
+    arranging,
+    checks,
+    derivatives,
+    ensembles,
+    placing,
+    probes,
+    state,
+    upstream,
+    watching,
+    wrapping,
+)
 from harness.verify.judging import Question, Subject, as_given, check_untouched, compare, look
 from harness.verify.oracle import DRAWS
 from harness.verify.search import search
@@ -348,6 +359,18 @@ def _transforms(subject: Subject, seed: int, level: Level) -> Iterator[Stage]:
         options = {"ensemble": ensemble}
         mapped = replace(sample, setting=setting, options=options, truth_options=options)
         yield _asked(subject, mapped, dims, dtype, seed, FEW_DRAWS)
+    outside = question("through_vmap", ensembles.through_vmap, ensembles.in_a_loop, count=3)
+    ways = ((False, tape), (True, tape), (False, False))[: 1 if compiled else 3 if tape else 2]
+    for shared, on_tape in ways:
+        truth_options = {"shared": shared}
+        setting = f"{'backward' if on_tape else 'func.grad'} of {'shared parameters' if shared else 'an ensemble'}"
+        mapped = replace(
+            outside, setting=setting, options={"shared": shared, "tape": on_tape}, truth_options=truth_options
+        )
+        yield _asked(subject, mapped, dims, dtype, seed, FEW_DRAWS)
+    if not compiled:
+        tangent = partial(checks.tangent_through_vmap, subject, dims, dtype, seed)
+        yield Stage("through_vmap", "forward AD through vmap", tangent, dtype, dims_text(dict(dims)))
     jacobian = question("jacrev", probes.jacobian, probes.jacobian_by_rows)
     yield _asked(subject, jacobian, few_rows(subject.layer) if subject.interpreted else dims, dtype, seed, 1)
     backend = "inductor" if level == "full" else "aot_eager"

@@ -21,7 +21,7 @@ FINE, COARSE, SMALL = 8, 128, (1, 2)
 TURN_FLOPS, TURN_ELEMENTS = 10**8, 2**17
 TURN_FLOPS_INTERPRETED, TURN_ELEMENTS_INTERPRETED = 10**6, 2**13
 """Work and elements of an operand at most, where one dim after the other takes such a size."""
-STATED_FLOPS, STATED_ELEMENTS = 10**9, 2**23
+STATED_FLOPS, STATED_ELEMENTS = 10**9, 2**22
 STATED_FLOPS_INTERPRETED, STATED_ELEMENTS_INTERPRETED = 10**7, 2**15
 STATED_FLOPS_CUDA = 10**13
 """Work and elements of an operand at most, for a size that the layer states to be asked without being measured."""

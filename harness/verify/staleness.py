@@ -6,8 +6,9 @@ that move ``_version`` and by writes that do not; two elements change places, wh
 other numbers stands at the old address.
 
 An answer that was kept must be told from one that is new, so a change must move the answer by clearly more than its
-bound: where one element does not, a line of the tensor is changed, or all of it. Then an answer three times its bound
-away is wrong without another look, as it is everywhere (oracle.py).
+bound: where one element does not, a line of the tensor is changed, or all of it. What is looked for is an answer, or
+a part of one, that has not moved: one that is three times its bound away from the new one, and by a tenth of the way to
+the old one. (By the bound alone a scalar of one draw would be refused where the reference is right by luck.)
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from harness.verify.soundness import UnsoundLayerError
 IN_PLACE, DATA, ALIAS, SAME_PLACE = WAYS = ("in place", "through .data", "through an alias", "by a tensor in its place")
 CLEARLY = 2 * RETRY_BELOW
 """How many times its bound a change must move some tensor of the answer, so that a kept one is beyond any doubt."""
+SHARE = 0.1
+"""Of the way from the new answer to the old one; rounding is far less of it, and a part that was kept more."""
 TRIES = 64
 """Pairs of elements that are looked at for one whose exchange keeps the sum to the last bit."""
 ADVICE = (
@@ -257,11 +260,10 @@ def _judge(
             detail = f"shape is {tuple(mine.shape)}, not {tuple(step.oracle[true].shape)}"
             yield subject.check("stale", dtype, dims, name, "wrong", seed=seed, detail=detail)
             return
-        pool = _ratio(mine, true, step, dtype)
-        if pool.ratio() <= RETRY_BELOW:
+        pool, unmoved = (_ratio(t, true, step, dtype) for t in (mine, before.oracle[true]))
+        if min(pool.ratio(), unmoved.ratio()) <= RETRY_BELOW or pool.error < SHARE * unmoved.error:
             continue
-        wide = mine.to(before.oracle[true].device).double()
-        kept = (wide - before.oracle[true]).norm() < (wide - step.oracle[true]).norm()
+        kept = (mine.to(before.oracle[true].device).double() - before.oracle[true]).norm() < pool.error
         word = f"is still that of the values before: {ADVICE}" if kept else "is not that of the new values"
         yield subject.check(
             "stale", dtype, dims, name, "wrong", error=pool.error, bound=pool.bound, seed=seed,

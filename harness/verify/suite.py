@@ -23,6 +23,7 @@ from harness.verify import (
     ensembles,
     placing,
     probes,
+    special_values,
     state,
     upstream,
     watching,
@@ -162,6 +163,12 @@ def _changed(subject: Subject, asked: Dims, dtype: str, seed: int) -> Iterator[S
         run = partial(stale, subject, dims, dtype, seed, subject.interpreted, working or not compiled)
         text = dims_text(dict(dims))
         yield Stage("stale", f"stale {dtype} {text}", run, dtype, text, warm=compiled)
+    few = compiled or subject.interpreted
+    if working or (dtype == subject.claims.sharpest_dtype and not few):
+        dims = sizes[0]
+        run = partial(special_values.answered, subject, dims, dtype, seed, few)
+        text = dims_text(dict(dims))
+        yield Stage("special_values", f"special values {dtype} {text}", run, dtype, text, warm=compiled)
 
 
 def _stated(subject: Subject, seed: int, level: Level, sizes: Sequence[Group]) -> Iterator[Stage]:

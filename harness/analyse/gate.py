@@ -17,6 +17,7 @@ MATRIX = {
     "forward_ad": "forward AD",
     "func_grad": "func.grad",
     "per_sample": "vmap(grad)",
+    "through_vmap": "grad(vmap)",
     "jacrev": "jacrev",
     "compile": "compile",
     "autocast": "autocast",

@@ -134,6 +134,9 @@ class Layer:
             many, or several dims at once; ``""`` where there is none.
         causal: the dim along which the output must not look ahead; ``""`` where there is none.
         options: the values that each may have, by name; a flag has ``(0, 1)``.
+        nonfinite: ``as reference`` where strategies must answer as the reference does even where that is a matter of
+            definition: NaN for a row with nothing in it, infinities. ``free`` where a difference there is shown, and
+            held against nobody. An input's NaN that is hidden is wrong either way.
     """
 
     title: str = ""
@@ -149,9 +152,11 @@ class Layer:
     leading: str = ""
     causal: str = ""
     options: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    nonfinite: Literal["free", "as reference"] = "free"
 
     def __post_init__(self) -> None:
         self._check_kinds()
+        one_of("nonfinite", (self.nonfinite,), ("free", "as reference"))
         if not self.parameters:
             raise ValueError(
                 "a layer needs at least one parameter: give it one that it can do without, such as a scale"

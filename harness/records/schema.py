@@ -22,12 +22,12 @@ LOOPED = ("per_sample", "ensemble")
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 DEVICES = ("cpu", "cuda")
 CHECKS = (
-    "values", "launches", "untouched", "cotangents", "layouts", "magnitudes", "side_by_side", "updated",
-    "updated_between", "walked_twice", "accumulation", "frozen", "backward_returns", "repeats", "dead_backward",
-    "context", "released", "global_state", "steady_memory", "settled", "guarded", "far_apart", "causality",
-    "double_backward", "third_order", "forward_ad", "func_grad", "per_sample", "jacrev", "compile", "described",
-    "autocast", "checkpoint", "copies", "shapes", "empty", "leading_dims", "long", "many_elements", "gradcheck",
-    "search", "training", "fresh_process", "data_parallel",
+    "values", "stale", "special_values", "launches", "untouched", "cotangents", "layouts", "magnitudes",
+    "side_by_side", "updated", "updated_between", "walked_twice", "accumulation", "frozen", "backward_returns",
+    "repeats", "dead_backward", "context", "released", "global_state", "steady_memory", "settled", "guarded",
+    "far_apart", "causality", "double_backward", "third_order", "forward_ad", "func_grad", "per_sample",
+    "through_vmap", "jacrev", "compile", "described", "autocast", "checkpoint", "copies", "shapes", "empty",
+    "leading_dims", "long", "many_elements", "gradcheck", "search", "training", "fresh_process", "data_parallel",
 )  # fmt: skip
 """Names of the gate's checks, in their order."""
 

@@ -58,7 +58,7 @@ def gate(process: Process, cell: Cell) -> Iterator[Any]:
             for stage in wanted(subject, process, cell) if subject.claims.dtypes else ():
                 text = stage.text
                 process.about_to(str(cell.group), strategy_name, text)
-                if "compiler" in subject.claims.needs:
+                if "compiler" in subject.claims.needs and not stage.warm:
                     other.forget()
                 try:
                     results = answered(subject, stage)

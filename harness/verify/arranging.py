@@ -20,7 +20,7 @@ TRIES = 1000
 ODD = (5, 11, 13, 19, 21, 27, 35, 37)
 
 
-def random_dims(layer: Layer, seed: int, most: int = 40_000) -> Dims | None:
+def random_dims(layer: Layer, seed: int | str, most: int = 40_000) -> Dims | None:
     """Random options, and sizes: powers of two, next to one, or odd; no operand of more than ``most`` elements.
 
     None where the layer can hardly have any such sizes.

@@ -10,12 +10,13 @@ import torch
 from harness.layers.spec import Dims
 from harness.records.dims import dims_of
 from harness.records.schema import Check, Group, Training
-from harness.verify import placing, probes, state, watching, wrapping
+from harness.verify import ensembles, placing, probes, state, watching, wrapping
 from harness.verify.asking import StrategyError
 from harness.verify.casts import words_of
 from harness.verify.judging import Question, Subject, compare, determinism, look, lost_terms
 from harness.verify.oracle import DRAWS, Pool
 from harness.verify.probes import WrongAnswerError
+from harness.verify.soundness import UnsoundLayerError
 from harness.verify.training import check_training
 
 VALUES = Question("values", probes.gradients)
@@ -55,6 +56,16 @@ def size(subject: Subject, group: Group, seed: int) -> list[Check]:
         return compare(subject, VALUES, dims, group.dtype, seed, DRAWS if most <= MANY_ELEMENTS else FEW_DRAWS)
     finally:
         torch.set_num_threads(1)
+
+
+def stated(subject: Subject, dims: Dims, dtype: str, seed: int) -> list[Check]:
+    """Values at a size that the layer states, in one draw: what is wrong at a size alone is wrong in every draw."""
+    try:
+        return compare(subject, replace(VALUES, setting="stated"), dims, dtype, seed, 1)
+    except (StrategyError, UnsoundLayerError) as error:
+        if error.status == "oom":
+            return not_run(subject, "values", dims, f"takes more memory than there is: {error}")
+        raise
 
 
 def launches(subject: Subject, dims: Dims, seed: int) -> list[Check]:
@@ -165,6 +176,19 @@ def gradcheck(subject: Subject, dims: Dims, seed: int) -> list[Check]:
         detail = f"{words_of(casts)}, and differences of what is rounded so are no derivatives"
         return [subject.check("gradcheck", "float64", dims, "all gradients", "not_run", detail=detail)]
     return [look(subject, "gradcheck", wrapping.gradcheck, dims, "float64", seed)]
+
+
+def tangent_through_vmap(subject: Subject, dims: Dims, dtype: str, seed: int) -> list[Check]:
+    """Forward AD of ``vmap``, where forward AD is offered at all."""
+    alone = Question("forward_ad", probes.forward_ad, count=2, optional=True)
+    if any(c.result == "limited" for c in compare(subject, alone, dims, dtype, seed, 1)):
+        detail = "forward AD is not offered"
+        return [subject.check("through_vmap", dtype, dims, "answer", "not_applicable", detail=detail)]
+    question = Question(
+        "through_vmap", ensembles.tangent_through_vmap, ensembles.tangents_in_a_loop, count=4, optional=True,
+        setting="forward AD of an ensemble",
+    )  # fmt: skip
+    return compare(subject, question, dims, dtype, seed, 1)
 
 
 def many_elements(subject: Subject, seed: int) -> list[Check]:

@@ -16,18 +16,51 @@ from typing import Literal
 from harness.layers.spec import Dims
 from harness.records.dims import dims_text
 from harness.records.schema import Check, Group, Training
-from harness.verify import arranging, checks, derivatives, placing, probes, upstream, watching, wrapping
+from harness.verify import (
+    arranging,
+    checks,
+    derivatives,
+    ensembles,
+    placing,
+    probes,
+    special_values,
+    upstream,
+    watching,
+    wrapping,
+)
 from harness.verify.judging import Question, Subject, as_given, check_untouched, compare, look
 from harness.verify.oracle import DRAWS
 from harness.verify.search import search
-from harness.verify.sizes import LONG, LONG_INTERPRETED, each_option, few_rows, many_tiles, one_long
+from harness.verify.sizes import (
+    CHEAP_ELEMENTS,
+    LONG,
+    LONG_IN_FULL,
+    LONG_IN_FULL_INTERPRETED,
+    LONG_INTERPRETED,
+    TURN_ELEMENTS,
+    all_aligned,
+    each_option,
+    few_rows,
+    many_rows,
+    many_tiles,
+    most_elements,
+    one_long,
+    stated_sizes,
+    too_much,
+    turns,
+)
+from harness.verify.staleness import stale
 from harness.verify.training import FEWEST_STARTS
 
 Level = Literal["quick", "standard", "full"]
 LEVELS: tuple[Level, ...] = ("quick", "standard", "full")
 FEW_OPERANDS = 6
 STEPS, FEW_STEPS = 8, 4
-SHAPES = {"quick": 0, "standard": 2, "full": 20}
+SHAPES, SHAPES_INTERPRETED = {"quick": 0, "standard": 6, "full": 20}, {"quick": 0, "standard": 2, "full": 20}
+STATED: dict[Level, tuple[str, ...]] = {
+    "quick": ("quick",), "standard": ("quick", "default"), "full": ("quick", "default", "full")
+}  # fmt: skip
+"""The profiles whose sizes are asked, measured or not."""
 FEW_DRAWS = 2
 """Where a draw is large, or the question is one of shapes, layouts or order: what is wrong there is wrong by far more
 than rounding, and in every draw."""
@@ -43,6 +76,7 @@ class Stage:
         run: does it; may raise StrategyError.
         dtype, dims: of the case, where it is but one.
         group: set where a size that is to be measured is checked.
+        warm: whether what was compiled for the stage before serves this one, which asks at the same sizes.
     """
 
     check: str
@@ -51,6 +85,7 @@ class Stage:
     dtype: str = ""
     dims: str = ""
     group: Group | None = None
+    warm: bool = False
 
 
 def stages(subject: Subject, seed: int, level: Level = "standard", sizes: Sequence[Group] = ()) -> Iterator[Stage]:
@@ -60,6 +95,7 @@ def stages(subject: Subject, seed: int, level: Level = "standard", sizes: Sequen
         sizes: groups that are to be measured, whose sizes are checked too.
     """
     yield from _numbers(subject, seed, sizes)
+    yield from _stated(subject, seed, level, sizes)
     yield from _use(subject, seed)
     yield from _behaviour(subject, seed)
     yield from _transforms(subject, seed, level)
@@ -108,12 +144,52 @@ def _numbers(subject: Subject, seed: int, sizes: Sequence[Group]) -> Iterator[St
         for dims in each_option(subject.layer) if dtype == "float64" else check:
             stage = _asked(subject, checks.VALUES, dims, dtype, seed)
             yield replace(stage, run=partial(checks.values, subject, dims, dtype, seed))
+        yield from _changed(subject, dims, dtype, seed)
     if subject.claims.kernels:
         yield Stage("launches", "launches", partial(checks.launches, subject, check[0], seed))
     for group in sizes:
         if group.dtype in subject.claims.dtypes:
             run = partial(checks.size, subject, group, seed)
             yield Stage("values", f"values of {group}", run, group.dtype, group.dims, group)
+
+
+def _changed(subject: Subject, asked: Dims, dtype: str, seed: int) -> Iterator[Stage]:
+    """Answers after operands have changed; where each size compiles anew, at the size that was asked last."""
+    first, *_, last = (subject.layer.check[0], *subject.layer.check)
+    working, compiled = dtype == subject.claims.working_dtype, "compiler" in subject.claims.needs
+    sizes = (asked,) if compiled else (first, last) if working and not subject.interpreted else (first,)
+    for dims in sizes:
+        run = partial(stale, subject, dims, dtype, seed, subject.interpreted, working or not compiled)
+        text = dims_text(dict(dims))
+        yield Stage("stale", f"stale {dtype} {text}", run, dtype, text, warm=compiled)
+    few = compiled or subject.interpreted
+    if working or (dtype == subject.claims.sharpest_dtype and not few):
+        dims = sizes[0]
+        run = partial(special_values.answered, subject, dims, dtype, seed, few)
+        text = dims_text(dict(dims))
+        yield Stage("special_values", f"special values {dtype} {text}", run, dtype, text, warm=compiled)
+
+
+def _stated(subject: Subject, seed: int, level: Level, sizes: Sequence[Group]) -> Iterator[Stage]:
+    """Output and gradients at the sizes that the layer states to measure, as far as that is quick."""
+    measured = {(g.dims, g.dtype) for g in sizes}
+    working = subject.claims.working_dtype
+    stated = stated_sizes(subject.layer, subject.device, STATED[level])
+    for number, dims in enumerate(stated):
+        text = dims_text(dict(dims))
+        reason = too_much(subject.layer, dims, subject.device, subject.interpreted)
+        if "compiler" in subject.claims.needs and number:
+            reason = "each size compiles anew: it is asked where it is measured"
+        if reason:
+            if (text, working) not in measured:
+                skip = partial(checks.not_run, subject, "values", dims, reason)
+                yield Stage("values", f"values {text}", skip, working, text)
+            continue
+        cheap = most_elements(subject.layer, dims) <= CHEAP_ELEMENTS and "compiler" not in subject.claims.needs
+        for dtype in subject.claims.dtypes if cheap and not subject.interpreted else (working,):
+            if (text, dtype) not in measured:
+                run = partial(checks.stated, subject, dims, dtype, seed)
+                yield Stage("values", f"values {dtype} {text}", run, dtype, text)
 
 
 def _use(subject: Subject, seed: int) -> Iterator[Stage]:
@@ -217,13 +293,22 @@ def _behaviour(subject: Subject, seed: int) -> Iterator[Stage]:
 
 
 def _shapes(subject: Subject, seed: int, level: Level) -> Iterator[Stage]:
-    """Random, empty, long and split shapes."""
+    """Random, small, aligned, empty, long and split shapes."""
     layer, dtype = subject.layer, subject.claims.working_dtype
-    if "compiler" not in subject.claims.needs:
-        for number in range(SHAPES[level]):
-            chosen = arranging.random_dims(layer, 1000 * seed + number, 4_000 if subject.interpreted else 40_000)
+    other = Question("shapes", probes.gradients, optional=True)
+    if "compiler" in subject.claims.needs:
+        for dims in all_aligned(layer, subject.interpreted)[-1:]:
+            yield _asked(subject, replace(other, setting="aligned"), dims, dtype, seed, 1)
+        reason = "each size compiles anew: no random, small or other aligned ones are asked"
+        yield Stage("shapes", "shapes", partial(checks.not_run, subject, "shapes", layer.check[0], reason))
+    else:
+        for number in range((SHAPES_INTERPRETED if subject.interpreted else SHAPES)[level]):
+            name = f"{subject.layer_name} {seed} {number}"
+            chosen = arranging.random_dims(layer, name, 4_000 if subject.interpreted else 40_000)
             if chosen is not None:
                 yield _asked(subject, Question("shapes", probes.gradients), chosen, dtype, seed, FEW_DRAWS)
+        for dims, each, setting in turns(layer, subject.claims.dtypes, dtype, subject.interpreted):
+            yield _asked(subject, replace(other, setting=setting), dims, each, seed, 1)
     if not layer.leading:
         return
     if subject.claims.kernels:
@@ -244,6 +329,10 @@ def _shapes(subject: Subject, seed: int, level: Level) -> Iterator[Stage]:
     split = arranging.split_leading(layer)
     question = Question("leading_dims", probes.gradients, arrange=split, split=True, optional=True)
     yield _asked(subject, question, dims, subject.claims.sharpest_dtype, seed, FEW_DRAWS)
+    if "float32" in subject.claims.dtypes:
+        rows = Question("long", probes.gradients, setting="thousands of rows", optional=True)
+        most = LONG_IN_FULL_INTERPRETED if subject.interpreted else TURN_ELEMENTS
+        yield _asked(subject, rows, many_rows(layer, LONG_IN_FULL, most), "float32", seed, 1)
     rest = math.prod(layer.check[0][n] for n in layer.output if n != layer.leading)
     dims = {**layer.check[0], layer.leading: LONG_INTERPRETED // rest if subject.interpreted else LONG}
     for dtype in subject.claims.dtypes:
@@ -276,6 +365,18 @@ def _transforms(subject: Subject, seed: int, level: Level) -> Iterator[Stage]:
         options = {"ensemble": ensemble}
         mapped = replace(sample, setting=setting, options=options, truth_options=options)
         yield _asked(subject, mapped, dims, dtype, seed, FEW_DRAWS)
+    outside = question("through_vmap", ensembles.through_vmap, ensembles.in_a_loop, count=3)
+    ways = ((False, tape), (True, tape), (False, False))[: 1 if compiled else 3 if tape else 2]
+    for shared, on_tape in ways:
+        truth_options = {"shared": shared}
+        setting = f"{'backward' if on_tape else 'func.grad'} of {'shared parameters' if shared else 'an ensemble'}"
+        mapped = replace(
+            outside, setting=setting, options={"shared": shared, "tape": on_tape}, truth_options=truth_options
+        )
+        yield _asked(subject, mapped, dims, dtype, seed, FEW_DRAWS)
+    if not compiled:
+        tangent = partial(checks.tangent_through_vmap, subject, dims, dtype, seed)
+        yield Stage("through_vmap", "forward AD through vmap", tangent, dtype, dims_text(dict(dims)))
     jacobian = question("jacrev", probes.jacobian, probes.jacobian_by_rows)
     yield _asked(subject, jacobian, few_rows(subject.layer) if subject.interpreted else dims, dtype, seed, 1)
     backend = "inductor" if level == "full" else "aot_eager"

@@ -89,6 +89,14 @@ def _mapped_wrongly(info: Any, dims: Any, x: Tensor, weight: Tensor, bias: Tenso
     return forward(x, weight, bias).flip(0), 0
 
 
+def _off_the_tape(info: Any, dims: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Any:
+    operands = (
+        t.detach() if d is None else t.detach().movedim(d, 0) for t, d in zip((x, weight, bias), dims, strict=True)
+    )
+    x, weight, bias = operands
+    return forward(x, weight, bias if dims[2] is None else bias.unsqueeze(-2)), 0
+
+
 def _half_second(ctx: Any, g: Tensor, x: Tensor, weight: Tensor, bias: Tensor, y: Tensor) -> Any:
     dx, dw, db = slopes(g, x, weight, y)
     return dx, dw, (db + db.detach()) / 2
@@ -236,6 +244,7 @@ CONTROLS = {
         by_hand(jvp=lambda ctx, dx, dw, db: torch.zeros(dx.shape[0], db.shape[0], dtype=dx.dtype, device=dx.device)),
     ),
     "mapped": Control(32, "a wrong vmap rule", "per_sample", by_hand(vmap=_mapped_wrongly)),
+    "off_the_tape": Control(52, "a vmap rule that leaves the tape", "through_vmap", by_hand(vmap=_off_the_tape)),
     "second": Control(33, "half a second derivative", "double_backward", by_hand(_half_second)),
     "when_compiled": Control(34, "wrong when compiled", "compile", plain(_wrong_when_compiled)),
     "each_step": Control(34, "compiled again at each step", "compile", plain(_compiled_each_step)),

@@ -97,6 +97,32 @@ class _VmapWithOneSetOfParameters(Gate):
         return _VmapWithOneSetOfParameters.apply(x, *first), 0
 
 
+def _mapped(in_dims: Any, *operands: Tensor) -> list[Tensor]:
+    """The operands with the mapped dim first, parameters broadcast over rows."""
+    x, *parameters = (t if d is None else t.movedim(d, 0) for t, d in zip(operands, in_dims, strict=True))
+    return [x, *(p if d is None else p[:, None] for p, d in zip(parameters, in_dims[1:], strict=True))]
+
+
+class _NoGraphUnderVmap(Gate):
+    generate_vmap_rule = False
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, x: Tensor, slope: Tensor, shift: Tensor) -> Any:
+        with torch.no_grad():
+            return forward(*_mapped(in_dims, x, slope, shift)), 0
+
+
+class _SlopeLostUnderVmap(Gate):
+    """One operand of three is cut off."""
+
+    generate_vmap_rule = False
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, x: Tensor, slope: Tensor, shift: Tensor) -> Any:
+        x, slope, shift = _mapped(in_dims, x, slope, shift)
+        return forward(x, slope.detach() + 0 * slope, shift), 0
+
+
 @torch.library.custom_op("layerbench_variants::gate_into", mutates_args=())
 def _gate_into(x: Tensor, slope: Tensor, shift: Tensor, target: Tensor) -> None:
     target.copy_(forward(x, slope, shift))
@@ -196,6 +222,7 @@ CONTROLS = {
     "described": Control(0, "an op of another shape than it says", "described", by_hand(_FlatWithinAnOp)),
     "detached_saved": Control(17, "saves an intermediate", "double_backward", by_hand(_IntermediateSaved)),
     "zero_tangent": Control(31, "the parameters' tangents left out", "forward_ad", by_hand(_TangentOfTheInputAlone)),
+    "off_the_tape": Control(52, "no graph in its vmap rule", "through_vmap", by_hand(_NoGraphUnderVmap)),
     "mapped": Control(32, "rows and samples mixed up", "per_sample", by_hand(_MixedUpByVmap)),
     "second": Control(33, "half detached in the backward", "double_backward", by_hand(_HalfDetached)),
     "when_compiled": Control(34, "an operator that hides that it writes", "compile", by_hand(_UndeclaredMutation)),
@@ -212,6 +239,7 @@ MORE = {
     "said_compiled": Control(
         48, "says that it is compiled", "double_backward", by_hand(_AsRecomputed, needs=("compiler",))
     ),
+    "slope_lost": Control(52, "one gradient is lost through vmap", "through_vmap", by_hand(_SlopeLostUnderVmap)),
     "other_dim": Control(32, "vmap over another dim", "per_sample", by_hand(_VmapByReshape)),
     "ensemble": Control(32, "vmap over parameters", "per_sample", by_hand(_VmapWithOneSetOfParameters)),
     "thrown_away": Control(

@@ -189,7 +189,7 @@ def _of_terms(pool: Pool, size: float, vanishes: bool) -> str:
     """What is left of the terms of a tensor, in a line."""
     if vanishes:
         return f"the true answer is 0, its terms {size:.3g}: what they leave of each other is rounding"
-    own = f"plain autograd itself is off by {pool.reference_error / pool.size:.0%}"
+    own = f"plain autograd itself is off by {100 * pool.reference_error / pool.size:.2g} %"
     return f"ill-conditioned: its terms are {size / pool.size:.2g} times as large as what they leave; {own}"
 
 

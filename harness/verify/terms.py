@@ -18,10 +18,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 SHARE = 2.0**-26
 """Far above float64's own rounding, and so small that an answer moves in proportion."""
 EXACT = {
-    "abs", "amax", "amin", "cat", "clone", "constant_pad_nd", "copy_", "empty_like", "fill_", "flip", "full_like", "gather",
-    "index", "index_select", "masked_fill", "masked_fill_", "max", "maximum", "min", "minimum", "neg", "new_empty",
-    "new_full", "new_ones", "new_zeros", "ones_like", "relu", "roll", "sign", "sort", "stack", "topk", "tril", "triu",
-    "where", "zeros_like",
+    "abs", "amax", "amin", "cat", "clone", "constant_pad_nd", "copy_", "empty_like", "fill_", "flip", "full_like",
+    "gather", "index", "index_select", "masked_fill", "masked_fill_", "max", "maximum", "min", "minimum", "neg",
+    "new_empty", "new_full", "new_ones", "new_zeros", "ones_like", "relu", "roll", "sign", "sort", "stack", "topk",
+    "tril", "triu", "where", "zeros_like",
 }  # fmt: skip
 """Operators that round nothing."""
 

@@ -37,7 +37,7 @@ Status = Literal[
 Result = Literal["ok", "wrong", "limited", "wasteful", "ill_conditioned", "not_applicable", "not_run"]
 """Of a check. ``wrong``: a silent wrong answer in what is claimed, which alone keeps a strategy from being timed.
 ``limited``: a clean error, or something that is declared not to be offered. ``wasteful``: right, and does or keeps what
-nobody asked for. ``ill_conditioned``: rounding of the terms leaves too few digits. A status ``unchecked``: nobody could judge."""
+nobody asked for. ``ill_conditioned``: rounding leaves too few digits. The status ``unchecked``: nobody could judge."""
 JUDGE = "judge"  # stands for the tensor in a record of a check in which the judge itself has failed
 
 

@@ -62,9 +62,12 @@ def outcome(gate: pd.DataFrame) -> Literal["passed", "failed", "nothing"]:
 
 
 def matrix(run: Run) -> pd.DataFrame:
-    """One row for each strategy × check of the composability matrix: the worst result, its error ÷ bound, its text."""
+    """One row for each strategy × check of the composability matrix: the worst result, its error ÷ bound, its text.
+
+    A tensor whose true answer is 0 tells nothing of a combination, and is left to the others.
+    """
     frame = _checks(run)
-    frame = frame[frame["check"].isin(list(MATRIX))]
+    frame = frame[frame["check"].isin(list(MATRIX)) & ~((frame["outcome"] == "ill_conditioned") & frame["vanishes"])]
     rows = []
     for key, same in frame.groupby([*CASE, "check"], sort=False):
         worst = same.iloc[int(same["rank"].to_numpy().argmax())]
@@ -134,6 +137,7 @@ def _checks(run: Run) -> pd.DataFrame:
         frame = pd.DataFrame(columns=[*names, "upstream"])
     for name in ("setting", "upstream"):
         frame[name] = frame[name].fillna("") if name in frame else ""
+    frame["vanishes"] = frame["vanishes"].eq(True) if "vanishes" in frame else False
     frame["outcome"] = frame["result"].where(frame["upstream"] == "", "upstream")
     frame["rank"] = frame["outcome"].map(ORDER.index).astype(int)
     frame["ratio"] = frame["error"].astype(float) / frame["bound"].astype(float)

@@ -34,16 +34,11 @@ CHECKS = (
 Status = Literal[
     "ok", "wrong", "unchecked", "unsupported", "skipped", "oom", "compile_error", "runtime_error", "crashed", "timeout"
 ]
-"""Of a strategy, or of a case of it. ``unchecked``: the gate could not judge it, which is no fault of the strategy, and
-what nobody has judged is not timed."""
 Result = Literal["ok", "wrong", "limited", "wasteful", "ill_conditioned", "not_applicable", "not_run"]
 """Of a check. ``wrong``: a silent wrong answer in what is claimed, which alone keeps a strategy from being timed.
 ``limited``: a clean error, or something that is declared not to be offered. ``wasteful``: right, and does or keeps what
-nobody asked for. ``ill_conditioned``: so little is left of the terms that the reference itself has no digits."""
-
-
-JUDGE = "judge"
-"""Stands for the tensor in a record of a check in which the judge itself has failed."""
+nobody asked for. ``ill_conditioned``: rounding leaves too few digits. The status ``unchecked``: nobody could judge."""
+JUDGE = "judge"  # stands for the tensor in a record of a check in which the judge itself has failed
 
 
 def pass_words(passed: str) -> str:
@@ -123,8 +118,7 @@ class Check:
     """One verified property of a strategy. ``error`` and ``bound`` are norms pooled over the draws.
 
     ``setting`` says what was special about it, such as ``uniform cotangent``; ``upstream`` names the defect of PyTorch
-    that a wrong answer was shown to come from. ``vanishes``: the true answer is 0, so that an ill-conditioned case
-    tells all the same that nothing is there but what rounding leaves of its terms.
+    that a wrong answer was shown to come from. ``vanishes``: the true answer is 0, and so is this one, to rounding.
     """
 
     layer: str

@@ -54,13 +54,18 @@ class Cast:
         return f"{self.dtype} at {self.where}" if self.where else self.dtype
 
 
+BY_DEFAULT = "the default dtype"
+"""Stands for the dtype of what is made without one; a module's constructor does that for its parameters."""
+
+
 @dataclass(frozen=True)
 class Oracle:
     """The reference's answer in float64.
 
     Attributes:
         answer: what others are held against.
-        casts: those without which it was found, or that are part of the formula.
+        casts: those without which it was found, or that are part of the formula; where no bit changes, those alone
+            that name a dtype.
         written: the answer of the reference as it is written; None where no cast changes a bit, or where it raises.
         unasked: why no strategy can be asked in float64; ``""`` where it can.
     """
@@ -100,7 +105,7 @@ def oracle_answer(ask: Callable[[], Answer]) -> Oracle:
         line = " ".join(str(error).split())[:120]
         return Oracle(wide, casts, unasked=f"its reference takes no float64: {type(error).__name__}: {line}")
     if problem is None and all(_same(wide[name], written[name]) for name in wide):
-        return Oracle(wide, casts)
+        return Oracle(wide, tuple(c for c in casts if c.dtype != BY_DEFAULT))
     why = f"without it there is a {type(problem).__name__}" if problem else _differ(wide, written, ask)
     if why:
         return Oracle(written, casts, written, f"{words_of(casts)}, which is part of the formula: {why}")
@@ -116,7 +121,8 @@ def oracle_tensors(ask: Callable[[], Sequence[Tensor]]) -> list[Tensor]:
 
 def words_of(casts: tuple[Cast, ...]) -> str:
     """The casts in a few words, those with a place first."""
-    named = list(dict.fromkeys(str(c) for c in casts if c.where)) or list(dict.fromkeys(str(c) for c in casts))
+    told = [c for c in casts if c.dtype != BY_DEFAULT] or casts
+    named = list(dict.fromkeys(str(c) for c in told if c.where)) or list(dict.fromkeys(map(str, told)))
     more = f" and {len(named) - 3} more" if len(named) > 3 else ""
     return f"its reference computes in {', '.join(named[:3])}{more}"
 
@@ -128,9 +134,9 @@ def _same(one: Tensor, two: Tensor) -> bool:
 def _differ(wide: Answer, written: Answer, ask: Callable[[], Answer]) -> str:
     """How two answers differ by more than float32's rounding; empty where they don't.
 
-    A tensor that is small because its terms cancel is held to their size, as far as that is the size of the rest of the
-    answer. What swings by float32's rounding of a far larger number inside, as with the angles of a rotary embedding,
-    has that rounding in its formula.
+    A tensor that is small because its terms cancel is held to their size. What depends on no operand has no terms:
+    where an answer swings by float32's rounding of a constant, such as the angles of a rotary embedding, that rounding
+    is in the formula.
     """
     far = {}
     for name, one in wide.items():
@@ -141,8 +147,7 @@ def _differ(wide: Answer, written: Answer, ask: Callable[[], Answer]) -> str:
         if not difference <= CLOSE * one.double().norm().item():
             far[name] = difference
     terms = terms_of(without_casts(ask), wide) if far else {}
-    largest = max((t.double().norm().item() for t in wide.values()), default=0.0)
-    bad = next((n for n, d in far.items() if not d <= CLOSE * min(terms[n], largest)), "")
+    bad = next((n for n, d in far.items() if not d <= CLOSE * terms[n]), "")
     return f"without it the {bad} differs by more than float32's rounding" if bad else ""
 
 
@@ -200,7 +205,7 @@ class _Wide(TorchDispatchMode):
         made = func(*args, **kwargs)
         whole = not any(kind.is_floating_point or kind.is_complex for kind in kinds)
         if whole and not asked and isinstance(made, Tensor) and made.is_floating_point():
-            self._casts.append(Cast("the default dtype", _place()))
+            self._casts.append(Cast(BY_DEFAULT, _place()))
         return made
 
     def _note(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -231,7 +236,7 @@ class _Literals(TorchFunctionMode):
             kwargs = {**kwargs, "dtype": WIDE[asked]}
         made = func(*args, **kwargs)
         if asked in WIDE or (asked is None and made.is_floating_point()):
-            self._casts.append(Cast(_name(asked) if asked else "the default dtype", _place()))
+            self._casts.append(Cast(_name(asked) if asked else BY_DEFAULT, _place()))
         return made
 
 

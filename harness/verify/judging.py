@@ -116,13 +116,14 @@ def compare(subject: Subject, question: Question, dims: Dims, dtype: str, seed: 
         return [record("answer", "ok", seed=seed, draws=draws)]
 
     def judged(name: str, pool: Pool) -> Check:
-        bound = pool.bound_for(sizes[name]) if name in sizes else pool.bound
-        passes = pool.error <= bound if name in sizes else ratios[name] <= 1
-        word: Result = "wrong" if not passes else "ill_conditioned" if name in sizes else "ok"
+        size = sizes.get(name, 0.0)
+        bound = pool.bound_for(size) if size else pool.bound
+        passes = pool.error <= bound if size else ratios[name] <= 1
+        word: Result = "wrong" if not passes else "ill_conditioned" if size else "ok"
+        vanishes = size > 0 and pool.size <= FLOOR_IN_EPS * torch.finfo(torch.float64).eps * size
         return record(
             name, word, error=pool.error, bound=bound, reference_error=pool.reference_error, draws=draws, seed=seed,
-            detail=_remark(pool, ratios.get(name, 0.0), sizes.get(name, 0.0)),
-            vanishes=name in sizes and pool.size <= FLOOR_IN_EPS * torch.finfo(torch.float64).eps * sizes[name],
+            detail=_of_terms(pool, size, vanishes) if size else _remark(pool, ratios[name]), vanishes=vanishes,
         )  # fmt: skip
 
     return [judged(name, pool) for name, pool in pools.items()]
@@ -184,12 +185,15 @@ def _plain(kind: torch.Size | torch.dtype) -> str:
     return str(tuple(kind)) if isinstance(kind, torch.Size) else str(kind)
 
 
-def _remark(pool: Pool, ratio: float, terms: float) -> str:
-    if terms:
-        small = (
-            f"{terms / pool.size:.2g} times as large as what is left of them" if pool.size else "there, and cancel to 0"
-        )
-        return f"ill-conditioned: the terms are {small}, and plain autograd itself is off by {pool.reference_error:.3g}"
+def _of_terms(pool: Pool, size: float, vanishes: bool) -> str:
+    """What is left of the terms of a tensor, in a line."""
+    if vanishes:
+        return f"the true answer is 0, its terms {size:.3g}: what they leave of each other is rounding"
+    own = f"plain autograd itself is off by {100 * pool.reference_error / pool.size:.2g} %"
+    return f"ill-conditioned: its terms are {size / pool.size:.2g} times as large as what they leave; {own}"
+
+
+def _remark(pool: Pool, ratio: float) -> str:
     worst, index = pool.worst_element()
     words = [f"element {index} is {worst:.3g} × its own bound"] if worst == ratio and ratio > 1 else []
     if pool.ill_conditioned:

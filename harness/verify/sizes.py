@@ -23,7 +23,7 @@ TURN_FLOPS_INTERPRETED, TURN_ELEMENTS_INTERPRETED = 10**6, 2**13
 """Work and elements of an operand at most, where one dim after the other takes such a size."""
 STATED_FLOPS, STATED_ELEMENTS = 10**9, 2**22
 STATED_FLOPS_INTERPRETED, STATED_ELEMENTS_INTERPRETED = 10**7, 2**15
-STATED_FLOPS_CUDA = 10**13
+STATED_FLOPS_CUDA, STATED_ELEMENTS_CUDA = 10**13, 2**24
 """Work and elements of an operand at most, for a size that the layer states to be asked without being measured."""
 CHEAP_ELEMENTS = 2**17
 """Elements at most of an operand at a stated size that is asked in every dtype."""
@@ -83,8 +83,9 @@ def stated_sizes(layer: Layer, device: str, profiles: tuple[str, ...]) -> list[D
 
 def too_much(layer: Layer, dims: Dims, device: str, interpreted: bool) -> str:
     """Why a stated size is not asked unless it is measured, in a few words; empty where it is."""
-    flops = STATED_FLOPS_INTERPRETED if interpreted else STATED_FLOPS_CUDA if device == "cuda" else STATED_FLOPS
-    most = STATED_ELEMENTS_INTERPRETED if interpreted else STATED_ELEMENTS
+    flops, most = (STATED_FLOPS_CUDA, STATED_ELEMENTS_CUDA) if device == "cuda" else (STATED_FLOPS, STATED_ELEMENTS)
+    if interpreted:
+        flops, most = STATED_FLOPS_INTERPRETED, STATED_ELEMENTS_INTERPRETED
     where = " in Triton's interpreter" if interpreted else ""
     work, elements = layer.work(dims), most_elements(layer, dims)
     if work > flops:

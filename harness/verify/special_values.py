@@ -12,8 +12,9 @@ the scale of its own row. Where they differ:
 * numbers differ where the reference jumps (relu at 0, max of equal numbers), as float64 a billionth to either side
   shows: another definition too;
 * what is not finite reaches an element that doesn't depend on it, in the same sample: a definition where the layer
-  mixes the rows of a sample (scores that are masked by adding −inf turn NaN, in PyTorch's own attention too), and for
-  gradients where that sample's output is not finite, since no loss of it is. In another sample it is ``wrong``.
+  mixes the rows of a sample (scores that are masked by adding −inf turn NaN, in PyTorch's own attention too), for
+  gradients where that sample's output is not finite, since no loss of it is, and for infinities. In another sample it
+  is ``wrong``.
 
 A row's error may be six times the largest of the reference's own there, four spacings of the dtype of the oracle's row
 or of a usual one, and the change of the oracle when all operands change by four spacings: equal numbers leave nothing
@@ -112,7 +113,8 @@ class _Oracle:
         sampled = has_samples and layer.inputs[special.operand].names[:1] == (layer.leading,)
         sample = special.place // (x.numel() // len(x)) if sampled else 0
         spoiled = not bool((output[sample] if sampled else output).isfinite().all())
-        if not (self._mixes(sample, sampled) if name == "output" else spoiled):
+        mixed = self._mixes(sample, sampled) if name == "output" else spoiled
+        if not (mixed or special.kind == "infinite"):
             return ~every
         own = layer.operands.get(name.removeprefix("gradient of "))
         if not sampled or (own is not None and own.names[:1] != (layer.leading,)):

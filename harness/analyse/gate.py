@@ -61,7 +61,7 @@ def matrix(run: Run) -> pd.DataFrame:
     frame = frame[frame["check"].isin(list(MATRIX))]
     rows = []
     for key, same in frame.groupby([*CASE, "check"], sort=False):
-        worst = same.iloc[int(same["rank"].to_numpy().argmax())]
+        worst = same.sort_values(["rank", "ratio"], kind="stable", na_position="first").iloc[-1]
         text = worst["upstream"] or (worst["detail"] if worst["outcome"] != "ok" else "")
         rows.append([*key, worst["outcome"], same["ratio"].max(), text])
     return pd.DataFrame(rows, columns=[*CASE, "check", "result", "worst", "detail"])

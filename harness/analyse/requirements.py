@@ -63,6 +63,8 @@ def _why(name: str, facts: Record, matrix: pd.DataFrame, determinism: pd.DataFra
     check = ALIASES.get(name, name)
     rows = list(frames.rows_of(matrix[matrix["check"] == check]))
     what = found.MATRIX[check]
+    if check in facts.get("limits", ()):
+        return f"{what} is declared not to be offered"
     if not rows or rows[0].result == "not_run":
         return f"{what} was not checked in this run"
     text = f": {rows[0].detail}" if rows[0].detail else ""

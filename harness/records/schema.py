@@ -88,7 +88,7 @@ class StrategyFacts:
     """A strategy as described by the worker that imported it.
 
     ``digest`` is of its file, and of that of the strategy of which it is a variant. ``error`` is set where the import
-    failed, ``missing`` where that was for want of a package.
+    failed, ``missing`` where that was for want of a package. ``limits`` are what it declares not to offer.
     """
 
     layer: str
@@ -106,6 +106,7 @@ class StrategyFacts:
     marker: str | None = None
     dash: str | None = None
     variant_of: str = ""
+    limits: tuple[str, ...] = ()
     error: str | None = None
     missing: str | None = None
 

@@ -110,6 +110,7 @@ class Remote:
             tuple(found["needs"]),
             tuple(found["kernels"]),
             found["dead_backward"],
+            tuple(found["limits"]),
         )
 
     def ask(self, probe: Probe, dims: Dims, values: Sequence[Values], **options: Any) -> Answer:

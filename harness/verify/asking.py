@@ -31,6 +31,7 @@ class Claims:
     needs: tuple[str, ...]
     kernels: tuple[str, ...]
     dead_backward: bool = False
+    limits: tuple[str, ...] = ()
 
     @property
     def working_dtype(self) -> str:
@@ -47,7 +48,7 @@ def claims_of(strategy: Strategy) -> Claims:
     """What the gate needs to know of a strategy."""
     dead = callable(getattr(module_class(strategy.forward), "backward", None))
     kernels = tuple(dict.fromkeys(k.function.__name__ for k in strategy.kernels))
-    return Claims(strategy.gradients, strategy.dtypes, strategy.needs, kernels, dead)
+    return Claims(strategy.gradients, strategy.dtypes, strategy.needs, kernels, dead, strategy.limits)
 
 
 class StrategyError(Exception):

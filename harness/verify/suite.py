@@ -17,6 +17,7 @@ from harness.layers.spec import Dims
 from harness.records.dims import dims_text
 from harness.records.schema import Check, Group, Training
 from harness.verify import arranging, checks, derivatives, placing, probes, state, upstream, watching, wrapping
+from harness.verify.declared import within_limits
 from harness.verify.judging import Question, Subject, as_given, check_untouched, compare, look
 from harness.verify.oracle import DRAWS
 from harness.verify.search import search
@@ -54,11 +55,16 @@ class Stage:
 
 
 def stages(subject: Subject, seed: int, level: Level = "standard", sizes: Sequence[Group] = ()) -> Iterator[Stage]:
-    """All stages of a level for a strategy.
+    """All stages of a level for a strategy, within the limits that it declares.
 
     Args:
         sizes: groups that are to be measured, whose sizes are checked too.
     """
+    for stage in _stages(subject, seed, level, sizes):
+        yield replace(stage, run=partial(within_limits, subject, stage.check, stage.run))
+
+
+def _stages(subject: Subject, seed: int, level: Level, sizes: Sequence[Group]) -> Iterator[Stage]:
     yield from _numbers(subject, seed, sizes)
     yield from _use(subject, seed)
     yield from _behaviour(subject, seed)
@@ -314,4 +320,9 @@ def _slow(subject: Subject, seed: int) -> Iterator[Stage]:
     """Numeric derivatives, which need no reference."""
     if "float64" in subject.claims.dtypes:
         dims = subject.layer.check[1 if subject.interpreted else 0]
+        if subject.layer.gradient == "by definition":
+            why = "the layer's gradient is given by definition, and no derivative of its forward"
+            found = subject.check("gradcheck", "float64", dims, "all gradients", "not_applicable", detail=why)
+            yield Stage("gradcheck", "gradcheck", lambda: [found])
+            return
         yield _looked(subject, "gradcheck", wrapping.gradcheck, dims, "float64", seed)

@@ -10,6 +10,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from harness.records.gate import ControlResult, Waived
 from harness.records.kernels import Candidate, Compiled
 from harness.records.meter import Proof, Roof
 
@@ -162,18 +163,6 @@ class Training:
     digest: str = ""
 
 
-@dataclass(frozen=True)
-class ControlResult:
-    """Whether the gate caught a planted fault; ``fault`` is its number in the list of known faults."""
-
-    control: str
-    fault: int
-    device: str
-    check: str
-    result: Literal["caught", "missed", "not_run"]
-    detail: str = ""
-
-
 SAMPLE_SECONDS = 4e-3
 """The timed calls of a sample last so long at least."""
 
@@ -316,6 +305,7 @@ KINDS: dict[type, str] = {
     Check: "check",
     Training: "training",
     ControlResult: "control",
+    Waived: "waived",
     Samples: "samples",
     Rounds: "rounds",
     SecondLook: "second_look",

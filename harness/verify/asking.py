@@ -20,6 +20,7 @@ from harness.layers.gradients import MissingGradientError
 from harness.layers.spec import Dims, Layer, Strategy
 from harness.records.schema import Status
 from harness.verify.probes import Answer, Probe, WrongAnswerError
+from harness.verify.wasteful import WastefulError
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class Asked(Protocol):
 
         Raises:
             WrongAnswerError: an answer that is wrong whatever its numbers.
+            WastefulError: one that is right, and wastes something.
             StrategyError: the strategy raised.
         """
         ...
@@ -94,7 +96,7 @@ def answer(
     try:
         refuse_arguments(layer, strategy)
         found = probe(strategy, dims, values, **options)
-    except WrongAnswerError:
+    except (WrongAnswerError, WastefulError):
         raise
     except MissingGradientError as error:
         raise WrongAnswerError(error.tensor, str(error)) from None

@@ -17,6 +17,7 @@ from harness.verify.asking import Asked, Claims, StrategyError, status_of
 from harness.verify.oracle import DRAWS, FINAL_DRAWS, FLOOR_IN_EPS, RETRY_BELOW, Pool, UnusableYardstickError
 from harness.verify.probes import Answer, Probe, WrongAnswerError, gradients
 from harness.verify.soundness import UnsoundLayerError
+from harness.verify.wasteful import WastefulError
 
 LARGEST_REMEMBERED = 2**20
 """Elements of an answer that is worth remembering for the next strategy of the layer."""
@@ -259,6 +260,8 @@ def look(subject: Subject, check: str, probe: Probe, dims: Dims, dtype: str, see
         subject.asked.ask(probe, dims, values, **options)
     except WrongAnswerError as wrong:
         return subject.check(check, dtype, dims, wrong.tensor, "wrong", seed=seed, detail=str(wrong))
+    except WastefulError as waste:
+        return subject.check(check, dtype, dims, waste.tensor, "wasteful", seed=seed, detail=str(waste))
     return subject.check(check, dtype, dims, "behaviour", "ok", seed=seed)
 
 

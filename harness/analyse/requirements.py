@@ -71,7 +71,7 @@ def _why(name: str, facts: Record, matrix: pd.DataFrame, determinism: pd.DataFra
     return {
         "ok": "",
         "limited": f"{what} is not offered{text}",
-        "wasteful": "",
+        "wasteful": f"{what} do not see all that it keeps{text}" if check == "context" else "",
         "ill_conditioned": f"{what} could not be judged on these values{text}",
         "not_applicable": f"{what} does not apply to it{text}",
         "upstream": f"wrong under {what}, by a defect of PyTorch{text}",

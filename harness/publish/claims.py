@@ -60,6 +60,7 @@ class Claim:
         verdict: of the evidence that it was published with.
         drafted: written after the results were known.
         minutes: that its evidence took.
+        waived: which of its strategies were timed though the gate had refused them, and the checks that were waived.
     """
 
     id: str
@@ -82,10 +83,15 @@ class Claim:
     verdict: str = ""
     drafted: bool = False
     minutes: float = 0.0
+    waived: str = ""
 
     @property
     def sentence(self) -> str:
         """In words."""
+        return self._plain + (f" ({self.waived})" if self.waived else "")
+
+    @property
+    def _plain(self) -> str:
         who, where = self.strategy or "every strategy", f" on {self.device}"
         sizes = f" at {self.dims}" if self.dims else " at all sizes"
         case = f"{self.layer}{sizes}, {self.dtype or 'all dtypes'},{where}"
@@ -258,8 +264,9 @@ def _all(tables: list[Any], place: str, known: Sequence[str]) -> list[Claim]:
 
 
 def as_fields(claim: Claim) -> dict[str, Any]:
-    """The inverse of of_fields."""
-    return {name: getattr(claim, field.name) for name, field in FIELDS.items()}
+    """The inverse of of_fields; nothing is said of waivers where there are none."""
+    fields = {name: getattr(claim, field.name) for name, field in FIELDS.items()}
+    return {name: value for name, value in fields.items() if name != "waived" or value}
 
 
 def to_toml(claims: Sequence[Claim]) -> str:

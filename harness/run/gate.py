@@ -14,6 +14,8 @@ import torch
 
 from harness.layers.drawing import Values
 from harness.layers.spec import Dims
+from harness.records.advice import ENDED, of_check, with_next
+from harness.records.gate import Waived
 from harness.records.schema import CaseStatus, Check, Status, Training
 from harness.run.jobs import Cell, Scope
 from harness.run.process import Process
@@ -31,16 +33,25 @@ FATAL = ("values", "launches")
 
 
 def gate(process: Process, cell: Cell) -> Iterator[Any]:
-    """All checks of one strategy; the first failure becomes its status.
+    """All checks of one strategy; the first failure becomes its status, unless all of them are waived.
 
     Running out of memory at a size that is to be measured costs that size alone.
     """
     name, (strategy_name,) = cell.group.layer, cell.strategies
     device = process.job.device
     wrong: CaseStatus | None = None
+    waived: dict[str, str] = {}
 
     def status(word: Status, reason: str, **where: Any) -> CaseStatus:
         return CaseStatus(name, strategy_name, word, reason, "gate", device=device, **where)
+
+    def refusal(results: Sequence[Check | Training]) -> CaseStatus | None:
+        """The first failure that is not waived; takes note of those that are."""
+        bad = [r for r in results if failed(r)]
+        for r in bad:
+            if _check_of(r) in cell.waive:
+                waived.setdefault(_check_of(r), describe_failure(r))
+        return next((status("wrong", _reason(r)) for r in bad if _check_of(r) not in cell.waive), None)
 
     text = "import"
     process.about_to(str(cell.group), strategy_name, text)
@@ -55,6 +66,9 @@ def gate(process: Process, cell: Cell) -> Iterator[Any]:
                 try:
                     results = stage.run()
                 except (StrategyError, UnsoundLayerError) as error:
+                    if isinstance(error, StrategyError) and stage.check in cell.waive and error.status != "oom":
+                        waived.setdefault(stage.check, f"{text}: {error}")
+                        continue
                     if error.status != "oom" or stage.group is None:
                         raise
                     g = stage.group
@@ -64,9 +78,8 @@ def gate(process: Process, cell: Cell) -> Iterator[Any]:
                     if device == "cuda" and stage.group is not None:
                         torch.cuda.empty_cache()  # of the oracle's float64, for the gates beside this one
                 yield from results
-                bad = [r for r in results if failed(r)]
-                if bad and wrong is None:
-                    wrong = status("wrong", describe_failure(bad[0]))
+                bad = refusal(results)
+                wrong = wrong or bad
                 if bad and stage.check in FATAL:
                     break
             if wrong is None and _two_wanted(cell.scope):
@@ -74,17 +87,17 @@ def gate(process: Process, cell: Cell) -> Iterator[Any]:
                 process.about_to(str(cell.group), strategy_name, text)
                 results = _in_a_fresh_one_too(process, subject, other, cell.interpret)
                 yield from results
-                bad = [r for r in results if failed(r)]
-                if bad:
-                    wrong = status("wrong", describe_failure(bad[0]))
+                wrong = refusal(results)
         except StrategyError as error:
-            wrong = wrong or status(error.status, f"{text}: {error}")
+            wrong = wrong or status(error.status, with_next(f"{text}: {error}", ENDED.get(error.status, "")))
         except SubjectDiedError as error:
-            wrong = wrong or status("crashed", f"{error} in: {text}")
+            wrong = wrong or status("crashed", with_next(f"{error} in: {text}", ENDED["crashed"]))
         except UnsoundLayerError as error:
             wrong = wrong or status(error.status, f"the layer itself: {error}")
     if wrong is not None:
         yield wrong
+    else:
+        yield from (Waived(name, strategy_name, device, check, reason) for check, reason in waived.items())
 
 
 def wanted(subject: Subject, process: Process, cell: Cell) -> Iterator[Stage]:
@@ -118,6 +131,16 @@ def _subject(process: Process, remote: Remote, device: str, interpret: bool) -> 
 def failed(result: Check | Training) -> bool:
     """Whether a result is held against the strategy."""
     return result.result == "wrong" and not (isinstance(result, Check) and result.upstream)
+
+
+def _check_of(result: Check | Training) -> str:
+    return "training" if isinstance(result, Training) else result.check
+
+
+def _reason(result: Check | Training) -> str:
+    """A failure in a line, with what to do next."""
+    about = (result.tensor, result.detail) if isinstance(result, Check) else ()
+    return with_next(describe_failure(result), of_check(_check_of(result), *about))
 
 
 def describe_failure(result: Check | Training) -> str:

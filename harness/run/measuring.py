@@ -20,6 +20,7 @@ from harness.measure.conditions import conditions_of
 from harness.measure.passes import Ready, ready
 from harness.measure.roofs import roofs
 from harness.measure.sampler import Arm, Series, sample, warm_up
+from harness.records.advice import TIMED, with_next
 from harness.records.dims import dims_of
 from harness.records.schema import LOOPED, CaseStatus, FirstCall, Group, Memory, Rounds, Samples, Status, Work
 from harness.run.jobs import Cell, note_bytes
@@ -257,7 +258,7 @@ def _judged(bench: Bench, warm: dict[str, _Warm], passed: str, names: Sequence[s
             yield bench.failed(strategy, "time", error, alone)
         else:
             if wrong:
-                yield bench.status(strategy, "wrong", wrong, "time", alone)
+                yield bench.status(strategy, "wrong", with_next(wrong, TIMED), "time", alone)
 
 
 def _noting(process: Process, notes: dict[str, bytes], current: list[str]) -> Callable[[Arm], None]:

@@ -89,7 +89,8 @@ def gate(process: Process, cell: Cell) -> Iterator[Any]:
                 yield from results
                 wrong = refusal(results)
         except StrategyError as error:
-            wrong = wrong or status(error.status, with_next(f"{text}: {error}", ENDED.get(error.status, "")))
+            step = ENDED.get(error.status, "") if text != "import" else ""
+            wrong = wrong or status(error.status, with_next(f"{text}: {error}", step))
         except SubjectDiedError as error:
             wrong = wrong or status("crashed", with_next(f"{error} in: {text}", ENDED["crashed"]))
         except UnsoundLayerError as error:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from harness import Layer, Operand, Strategy
+from harness import Layer, Operand, Strategy, integers
 from harness.layers.limits import IMPLIED, LIMITS, declared
 from harness.records.schema import CHECKS, Check
 from harness.verify.asking import Local, StrategyError, claims_of
@@ -123,6 +123,26 @@ def test_a_gradient_by_definition_is_held_against_the_reference_and_not_against_
     assert found.result == "not_applicable"
     assert {c.result for c in _asked(_subject(_straight_through(1.0), _rounded, defined), "values")} == {"ok"}
     assert "wrong" in {c.result for c in _asked(_subject(_straight_through(0.5), _rounded, defined), "values")}
+
+
+def test_a_padding_row_s_gradient_is_a_definition_too() -> None:
+    def taken(rows: Tensor, w: Tensor) -> Tensor:
+        return torch.nn.functional.embedding(rows, w, padding_idx=0)
+
+    def layer(**more: Any) -> Layer:
+        return Layer(
+            inputs={"rows": Operand(("N",), integers("V"), dtype="int64", differentiable=False)},
+            parameters={"w": Operand(("V", "D"))}, output=("N", "D"), check=({"N": 7, "V": 3, "D": 2},), leading="N",
+            **more,
+        )  # fmt: skip
+
+    (found,) = _asked(_subject(Strategy(taken), taken, layer()), "gradcheck")
+    assert (found.result, found.tensor) == ("wrong", "gradient of w")
+    defined = layer(gradient="by definition")
+    (found,) = _asked(_subject(Strategy(taken), taken, defined), "gradcheck")
+    assert found.result == "not_applicable"
+    padded = Strategy(lambda rows, w: w[rows])
+    assert "wrong" in {c.result for c in _asked(_subject(padded, taken, defined), "values")}
 
 
 def test_a_layer_says_how_its_gradient_is_meant_in_known_words() -> None:

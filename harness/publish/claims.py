@@ -37,6 +37,8 @@ _TERM = re.compile(r"([A-Za-z_]\w*)\s*(>=|<=|=|>|<)\s*(\d{1,12})", re.ASCII)
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", re.ASCII)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}", re.ASCII)
 
+_WAIVED = re.compile(r"(\w+ waived: \w+(, \w+)*(; (?!$)|$))*", re.ASCII)
+
 
 class ClaimError(BundleError):
     """A claim that makes no sense; one clear line that names it."""
@@ -209,6 +211,8 @@ def _problem(c: Claim) -> str | None:
         return f"a {c.kind} claim names a strategy"
     if c.kind in ("ratio", "memory") and (not c.against or c.against == c.strategy):
         return f"a {c.kind} claim names in `against` the strategy that it is compared with"
+    if not _WAIVED.fullmatch(c.waived):
+        return f"waived {terminal(c.waived[:60])!r} is not of the form 'STRATEGY waived: CHECK'"
     if not 1 <= c.threads <= 4096:
         return "threads must be at least 1"
     if c.threshold < 0 or (c.kind in ("ratio", "winner") and c.threshold == 0):

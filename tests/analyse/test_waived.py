@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from harness.analyse import frames
+from harness.analyse import frames, requirements
 from harness.analyse import gate as gates
 from harness.analyse.choose import choose
 from harness.analyse.compare import compare
@@ -128,6 +128,24 @@ def test_a_claim_that_names_one_carries_the_words_and_cannot_lose_them(tmp_path:
     bare = dataclasses.replace(claim, waived="")
     assert "waived: '' published" in checking.recomputed(bare, Measured(found)).detail
     assert "waived" not in claiming.as_fields(bare)
+
+
+@pytest.mark.parametrize("text", ["<b>", "fast waived: ", "fast waived: a; ", "fast waived: a\nb", "fast"])
+def test_a_stranger_s_claim_has_no_words_but_those_of_waivers(text: str) -> None:
+    fields = {**claiming.as_fields(RATIO), "waived": "fast waived: copies, jacrev; same waived: copies"}
+    known = tuple(claiming.FIELDS)
+    assert claiming.of_fields(fields, "claim 1", known).waived == fields["waived"]
+    with pytest.raises(claiming.ClaimError, match="is not of the form 'STRATEGY waived: CHECK'"):
+        claiming.of_fields({**fields, "waived": text}, "claim 1", known)
+
+
+def test_what_is_declared_not_to_be_offered_meets_no_requirement(tmp_path: Path) -> None:
+    right = dataclasses.replace(WRONG, result="ok", error=0.5)
+    found = run(tmp_path, extra=[right])
+    assert requirements.unmet(found, "wave", "cpu", ("double_backward",))["fast"] == []
+    next(r for r in found.of("strategy") if r["strategy"] == "fast")["limits"] = ["double_backward"]
+    unmet = requirements.unmet(found, "wave", "cpu", ("double_backward",))["fast"]
+    assert unmet == ["double backward is declared not to be offered"]
 
 
 @pytest.mark.parametrize("field", ["layer", "check", "reason"])

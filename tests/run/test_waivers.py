@@ -85,6 +85,19 @@ def test_waived_refusals_are_told_and_do_not_fail_and_others_do(cli: Cli) -> Non
                                                 " ctx.needs_input_grad is False")  # fmt: skip
 
 
+def test_an_error_in_a_waived_check_is_set_aside_and_the_gate_goes_on(cli: Cli) -> None:
+    only = ("--strategy", "refuses_to_accumulate", "--check", "accumulation", "--check", "repeats")
+    code, gate, _ = _gate(cli, *only)
+    own = gate["refuses_to_accumulate"]
+    assert (code, own["result"], own["checks"]) == (1, "runtime_error", 0)
+    assert "RuntimeError: clear the gradients first; next: call it alone" in own["reason"]
+    code, gate, _ = _gate(cli, *only, "--waive", "accumulation")
+    own = gate["refuses_to_accumulate"]
+    assert (code, own["result"]) == (0, "waived")
+    assert own["checks"] > 0
+    assert own["reason"].endswith("RuntimeError: clear the gradients first")
+
+
 def test_a_refusal_says_what_to_do_next_and_the_marks_have_a_legend(cli: Cli) -> None:
     chosen = ("--strategy", "once", "--strategy", "declares", "--strategy", "wasteful")
     checks = ("--check", "double_backward", "--check", "context", "--check", "backward_returns", "--dtype", "float64")

@@ -72,10 +72,17 @@ def misshapen(x, w):
     return Misshapen.apply(x, w)
 
 
+def refuses_to_accumulate(x, w):
+    if w.grad is not None:
+        raise RuntimeError("clear the gradients first")
+    return x * w
+
+
 strategies = {
     "autograd": Strategy(autograd),
     "once": Strategy(once),
     "declares": Strategy(once, limits=("double_backward",)),
     "wasteful": Strategy(wasteful),
     "misshapen": Strategy(misshapen),
+    "refuses_to_accumulate": Strategy(refuses_to_accumulate),
 }

@@ -6,7 +6,8 @@ This is the face for people who write layers and strategies. It loads no torch.
 from harness.layers.draws import integers, normal
 from harness.layers.kernel import Kernel, Tuning
 from harness.layers.launches import launch_table, target_of
-from harness.layers.spec import Cost, Dims, Layer, Operand, Strategy, Style
+from harness.layers.spec import Cost, Dims, Layer, Operand, Strategy
+from harness.layers.style import Style
 from harness.layers.task import Example, Task
 
 __all__ = [

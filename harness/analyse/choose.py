@@ -67,6 +67,7 @@ class Answer:
         baseline: its name, and the pick's cost over its; None where that is the pick or was not measured.
         band: half-width of the tie band, as a ratio − 1.
         notes: what the reader must know to doubt it.
+        waived: words of those that were timed though the gate refused them, by name.
     """
 
     question: Question
@@ -83,6 +84,7 @@ class Answer:
     launches: int = 0
     band: float = math.nan
     notes: Sequence[str] = ()
+    waived: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def settled(self) -> bool:
@@ -128,6 +130,11 @@ def choose(have: Evidence, question: Question) -> Answer:
         band=contending.SAME_BYTES - 1 if question.objective == "memory" else math.expm1(one.contest.band),
         launches=max((len(s) for s in one.contest.seconds.values()), default=0),
         notes=(*notes, *_notes(have, question, one)),
+        waived={
+            name: words
+            for (layer, name, device), words in frames.waivers(have.run).items()
+            if (layer, device) == (question.layer, question.device) and name in one.costs
+        },
     )
     if ranking is None:
         return answer

@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 from scipy.special import stdtrit
 
-from harness.analyse.frames import rows_of, timing
+from harness.analyse.frames import WAIVED, rows_of, timing
 from harness.analyse.launches import CASE, log_ratios
 from harness.analyse.statistics import FEWEST_LAUNCHES, Interval, margin, verdict
 from harness.records.store import Run
@@ -32,8 +32,9 @@ COLUMNS = [
 class Comparison:
     """One row for each case of either run, and what else differs between the runs.
 
-    ``rows``: the case; ``verdict`` (``faster``, ``slower``, ``tie``, ``inconclusive``, ``missing``); ``change`` and its
-    interval (ratio after ÷ ratio before; below 1 is faster); ``margin`` of the tie band; the latencies; ``reason``.
+    ``rows``: the case; ``verdict`` (``faster``, ``slower``, ``tie``, ``inconclusive``, ``missing``, or ``waived: …``
+    where either run has none); ``change`` and its interval (ratio after ÷ ratio before; below 1 is faster); ``margin``
+    of the tie band; the latencies; ``reason``.
     """
 
     rows: pd.DataFrame
@@ -59,6 +60,7 @@ def compare(before: Run, after: Run) -> Comparison:
         band = max(x for x in (a.margin, b.margin, math.expm1(margin(case[3], None))) if not math.isnan(x))
         found = welch(one, other, max(1, same))
         word = verdict(found, math.log1p(band))
+        word = next((r.verdict for r in (a, b) if r.verdict.startswith(WAIVED)), word)
         change = [math.exp(x) for x in (found.theta, found.low, found.high)]
         reason = "" if found.known else f"an interval needs {FEWEST_LAUNCHES} launches in each run"
         rows.append([*case, word, *change, band, a.latency, b.latency, len(one), len(other), reason])

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from harness.analyse import costs, frames, pairs, requirements
+from harness.analyse.gate import PASSED
 from harness.analyse.launches import Arms, launches_of
 from harness.analyse.pairs import Comparison, Contest, Key, Ranking
 from harness.records.store import Run
@@ -29,6 +30,7 @@ class Question:
         steps: length of the process in calls, so that the first call with its compilation counts; 0 leaves it out.
         max_memory: bytes above parameters and inputs that the pass may need; None for any number.
         require: see requirements.py.
+        allow_waived: whether strategies may be chosen that were timed though the gate refused them.
     """
 
     layer: str
@@ -41,6 +43,7 @@ class Question:
     steps: int = 0
     max_memory: float | None = None
     require: tuple[str, ...] = ()
+    allow_waived: bool = False
 
     def at(self, dims: str) -> Key:
         """The key of its group and pass at some size, once all fields are filled in."""
@@ -168,7 +171,10 @@ def excluded(have: Evidence, question: Question) -> dict[str, str]:
     unmet = requirements.unmet(have.run, question.layer, question.device, wanted) if wanted else {}
     found = {}
     for row in frames.rows_of(gate):
-        if row.result != "ok":
+        if row.result == frames.WAIVED and not question.allow_waived:
+            words = frames.waivers(have.run)[row.layer, row.strategy, row.device]
+            found[row.strategy] = f"{words} (--allow-waived counts it in): {row.reason}"
+        elif row.result not in PASSED:
             what = "did not pass the gate" if row.result in ("wrong", "not_run") else str(row.result).replace("_", " ")
             found[row.strategy] = f"{what}: {row.reason}" if row.reason else what
         elif unmet.get(row.strategy):

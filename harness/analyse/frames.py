@@ -35,6 +35,9 @@ LAYER_ITSELF = "(the layer itself)"
 
 NOT_MEASURED = "the run ended before it was measured"
 
+WAIVED = "waived"
+"""Result of a strategy that is timed though the gate refused it; its verdicts begin with the word."""
+
 
 def rows_of(frame: pd.DataFrame) -> Iterator[SimpleNamespace]:
     """Rows with columns as attributes; ``pass`` is spelled ``passed``."""
@@ -52,14 +55,15 @@ def timing(run: Run, regime: str = "wall") -> pd.DataFrame:
 
     Columns: the case; ``status`` and ``reason``; ``latency`` (seconds a call, median over all rounds of all launches;
     machines wander, so compare strategies by the paired ratio, not by these); ``ratio``, ``ratio_low``, ``ratio_high``
-    (time over the baseline's time); ``verdict``; ``launches``; ``rounds``; ``margin`` (half-width of the tie band, as
+    (time over the baseline's time); ``verdict`` (``waived: CHECK`` where there is none); ``launches``;
+    ``rounds``; ``margin`` (half-width of the tie band, as
     a ratio − 1); ``noise`` (the baseline against itself, a ratio too); ``flags``.
     """
     header = run.of("run")[0]
     baselines = header["baselines"]
     arms, pressure = arms_of(run.of("samples"), regime), pressure_of(run.of("rounds"))
     names = _strategies(run)
-    statuses = _statuses(run, names)
+    statuses, words = _statuses(run, names), waivers(run)
     rows = []
     for *key, passed in planned(run):
         group = tuple(key)
@@ -69,11 +73,22 @@ def timing(run: Run, regime: str = "wall") -> pd.DataFrame:
             pressure.get((*group, passed), 0.0),
         )  # fmt: skip
     frame = pd.DataFrame(rows, columns=[*CASE, *_TIMING])
+    frame["verdict"] = [
+        words.get((r.layer, r.strategy, r.device), r.verdict) if r.status == "ok" else r.verdict for r in rows_of(frame)
+    ]
     frame["order"] = frame["pass"].map(PASSES.index) if len(frame) else []
     if regime == "wall" and (frame["device"] == "cuda").any():
         waits = frame["latency"] > DISPATCH_BOUND * timing(run, "device_hot")["latency"]
         frame.loc[waits, "flags"] = (frame.loc[waits, "flags"] + " dispatch_bound").str.strip()
     return frame
+
+
+def waivers(run: Run) -> dict[tuple[str, str, str], str]:
+    """``waived: CHECK, CHECK`` by layer, strategy and device, where a refusal was set aside."""
+    checks: dict[tuple[str, str, str], list[str]] = {}
+    for r in run.of("waived"):
+        checks.setdefault((r["layer"], r["strategy"], r["device"]), []).append(r["check"])
+    return {key: f"{WAIVED}: {', '.join(dict.fromkeys(found))}" for key, found in checks.items()}
 
 
 def undecided(run: Run) -> list[tuple[Group, str]]:
@@ -250,9 +265,15 @@ def _gate_row(run: Run, found: pd.DataFrame, layer: str, name: str, device: str)
     partial = any(scope.get(k) for k in ("checks", "dtypes", "dims"))
     last = trained or [c for c in mine("check") if c["check"] == "training"]  # what has no task is done as well
     result = statuses[0]["status"] if statuses else "ok" if last or (partial and mine("check")) else "not_run"
+    waived = mine("waived")
+    if waived and result == "ok":
+        return [len(mine("check")), worst, _loss(trained), WAIVED, "; ".join(r["reason"] for r in waived)]
+    return [len(mine("check")), worst, _loss(trained), result, statuses[0]["reason"] if statuses else ""]
+
+
+def _loss(trained: list[Record]) -> float:
     loss = trained[0]["final_loss"] if trained else None
-    loss = math.nan if loss is None else float(loss)
-    return [len(mine("check")), worst, loss, result, statuses[0]["reason"] if statuses else ""]
+    return math.nan if loss is None else float(loss)
 
 
 def training(run: Run) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from harness.analyse import frames
+from harness.records.advice import of_check, with_next
 from harness.records.schema import JUDGE
 from harness.records.store import Record, Run
 
@@ -30,13 +31,20 @@ MATRIX = {
     "empty": "empty batch",
     "copies": "copies",
     "data_parallel": "DDP",
+    "context": "saved-tensor hooks",
 }
 """What a strategy can be combined with: the check, and its heading."""
+
+BESIDE = {"backward_returns": "frozen"}
+"""Checks without a column of their own, and those whose column tells of them too."""
 
 ORDER = ("ok", "not_applicable", "not_run", "ill_conditioned", "wasteful", "limited", "upstream", "wrong")
 """Results from good to bad; ``upstream`` is a wrong answer that was shown to come from PyTorch."""
 
 CASE = ["layer", "strategy", "device"]
+
+PASSED = ("ok", frames.WAIVED)
+"""Results of strategies that are timed."""
 
 NOT_HERE = ("unsupported", "skipped")
 """Results of strategies that cannot run on this machine, which is not wrong."""
@@ -56,9 +64,9 @@ def outcome(gate: pd.DataFrame) -> Literal["passed", "failed", "nothing"]:
     """What all its rows come to; ``nothing`` where nothing was checked."""
     if (gate["result"] == "not_run").all():
         return "nothing"
-    if not gate["result"].isin(["ok", *NOT_HERE]).all():
+    if not gate["result"].isin([*PASSED, *NOT_HERE]).all():
         return "failed"
-    return "passed" if (gate["result"] == "ok").any() else "nothing"
+    return "passed" if gate["result"].isin(PASSED).any() else "nothing"
 
 
 def matrix(run: Run) -> pd.DataFrame:
@@ -67,11 +75,14 @@ def matrix(run: Run) -> pd.DataFrame:
     A tensor whose true answer is 0 tells nothing of a combination, and is left to the others.
     """
     frame = _checks(run)
+    frame["check"] = frame["check"].replace(BESIDE)
     frame = frame[frame["check"].isin(list(MATRIX)) & ~((frame["outcome"] == "ill_conditioned") & frame["vanishes"])]
     rows = []
     for key, same in frame.groupby([*CASE, "check"], sort=False):
-        worst = same.iloc[int(same["rank"].to_numpy().argmax())]
+        worst = same.sort_values(["rank", "ratio"], kind="stable", na_position="first").iloc[-1]
         text = worst["upstream"] or (worst["detail"] if worst["outcome"] != "ok" else "")
+        if worst["outcome"] == "wrong":
+            text = with_next(text, of_check(str(worst["check"]))).removeprefix("; ")
         rows.append([*key, worst["outcome"], same["ratio"].max(), text])
     return pd.DataFrame(rows, columns=[*CASE, "check", "result", "worst", "detail"])
 

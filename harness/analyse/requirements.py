@@ -63,13 +63,15 @@ def _why(name: str, facts: Record, matrix: pd.DataFrame, determinism: pd.DataFra
     check = ALIASES.get(name, name)
     rows = list(frames.rows_of(matrix[matrix["check"] == check]))
     what = found.MATRIX[check]
+    if check in facts.get("limits", ()):
+        return f"{what} is declared not to be offered"
     if not rows or rows[0].result == "not_run":
         return f"{what} was not checked in this run"
     text = f": {rows[0].detail}" if rows[0].detail else ""
     return {
         "ok": "",
         "limited": f"{what} is not offered{text}",
-        "wasteful": "",
+        "wasteful": f"{what} do not see all that it keeps{text}" if check == "context" else "",
         "ill_conditioned": f"{what} could not be judged on these values{text}",
         "not_applicable": f"{what} does not apply to it{text}",
         "upstream": f"wrong under {what}, by a defect of PyTorch{text}",

@@ -13,6 +13,7 @@ from itertools import combinations
 import pandas as pd
 
 from harness.analyse.findings import Findings
+from harness.analyse.frames import WAIVED
 
 CASE = ["layer", "dims", "dtype", "pass", "strategy"]
 SERIES = ["run", "device", "threads"]
@@ -54,9 +55,9 @@ def side_by_side(runs: Sequence[Findings], names: Sequence[str]) -> SideBySide:
     cases = cases[[*CASE, *SERIES, *columns]].reset_index(drop=True)
     cases["on_all"] = ""
     for _, same in cases.groupby(CASE, sort=False):
-        cases.loc[same.index, "on_all"] = agreement(
-            same["run"], same["verdict"].where(same["status"] == "ok", ""), len(runs)
-        )
+        words = same["verdict"].where(same["status"] == "ok", "")
+        given = next((w for w in words if w.startswith(WAIVED)), "")  # no verdict, so there is nothing to agree on
+        cases.loc[same.index, "on_all"] = given or agreement(same["run"], words, len(runs))
     picks = pd.concat([found.winners.assign(run=letter) for letter, found in lettered.items()])
     picks = picks[[*CASE[:-1], *SERIES, "pick", "confidence"]].reset_index(drop=True)
     picks["on_all"] = ""

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from harness.cli.app import FAILED, NOTHING_RAN, app, as_rows, clear_errors, fail, how_to_resume
-from harness.cli.options import Devices, From, Json, Layers, Out, Seed, Strategies, Timeout
+from harness.cli.options import Devices, From, Json, Layers, Out, Seed, Strategies, Timeout, Waive
 
 
 @app.command("list", epilog="Example: layerbench list --json")
@@ -46,13 +46,17 @@ def verify(
     check: Annotated[list[str] | None, typer.Option("--check", help="Only this check; repeatable.")] = None,
     dtype: Annotated[list[str] | None, typer.Option("--dtype", help="Only in this dtype; repeatable.")] = None,
     dims: Annotated[str, typer.Option("--dims", help="Only at these sizes, such as N=7,D=13.")] = "",
+    waive: Waive = None,
     more: From = None,
     out: Out = None,
     seed: Seed = 0,
     timeout: Timeout = 180,
     as_json: Json = False,
 ) -> None:
-    """Check outputs, gradients, behaviour and training of each strategy. Exit code 1 if anything is wrong."""
+    """Check outputs, gradients, behaviour and training of each strategy.
+
+    Exit code 1 if anything is wrong that is not waived.
+    """
     import tempfile
 
     from harness.analyse import frames
@@ -71,8 +75,9 @@ def verify(
     level = "full" if full else "quick" if quick else "standard"
     scope = Scope(level, tuple(check or ()), tuple(dtype or ()), dims)
     wanted = Wanted(
-        "quick", tuple(layer or ()), tuple(strategy or ()), tuple(device or ()), seed=seed, scope=scope, measure=False
-    )
+        "quick", tuple(layer or ()), tuple(strategy or ()), tuple(device or ()), seed=seed, scope=scope, measure=False,
+        waive=tuple(waive or ()),
+    )  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="layerbench-") as scratch, how_to_resume([], more), clear_errors():
         settings = Settings(sources(more), out or Path(scratch) / "verify", timeout=timeout, measure=False)
         outcome = execute(wanted, settings, lambda *_: Path())
@@ -97,6 +102,8 @@ def verify(
         for table in shown:
             show(table)
             typer.echo("")
+        if len(matrix):
+            typer.echo(f"{tables.LEGEND}\n")
         named = tables.changed_by_imports(found.changed_by_imports(run))
         unjudged = tables.unjudged(found.open_cases(run))
         for line in (*tables.notes(matrix), *named, *unjudged, *tables.wrong(failures)):

@@ -58,6 +58,9 @@ def choose(
         list[str] | None,
         typer.Option(help="double_backward, vmap, compile, deterministic, no_compiler, no_gpu, …; commas; repeatable."),
     ] = None,
+    allow_waived: Annotated[
+        bool, typer.Option("--allow-waived", help="Also of strategies that were timed by a waiver.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Say which strategy to take, by how much, how sure that is, and why not the others.
@@ -79,7 +82,7 @@ def choose(
     required = [name.strip() for names in require or () for name in names.split(",") if name.strip()]
     question = Question(
         layer, dims, dtype, device, threads, passed.value if passed else "", objective.value, steps,
-        _bytes(max_memory), tuple(required),
+        _bytes(max_memory), tuple(required), allow_waived,
     )  # fmt: skip
     with clear_errors():
         records = read(run)

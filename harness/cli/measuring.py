@@ -23,6 +23,7 @@ from harness.cli.options import (
     Strategies,
     Threads,
     Timeout,
+    Waive,
     seconds,
     shard,
 )
@@ -63,6 +64,7 @@ def bench(
     share: Annotated[
         str | None, typer.Option("--shard", help="Only the I-th of N shares of the plan, as I/N; `merge` joins them.")
     ] = None,
+    waive: Waive = None,
     seed: Seed = 0,
     timeout: Timeout = 180,
     claims: Annotated[
@@ -90,7 +92,9 @@ def bench(
     chosen = (tuple(layer or ()), tuple(strategy or ()), tuple(device or ()), tuple(dtype or ()), tuple(threads or ()))
     scope = Scope(GATE_LEVELS[profile.value])
     wanted = Wanted(profile.value, *chosen, baseline, launches, seed, allocator, scope)
-    wanted = dataclasses.replace(wanted, dims=tuple(dims or ()), passes=tuple(passed or ()), shard=shard(share))
+    wanted = dataclasses.replace(
+        wanted, dims=tuple(dims or ()), passes=tuple(passed or ()), shard=shard(share), waive=tuple(waive or ())
+    )
     where: list[Path] = [out] if out else []
 
     def label(environment: dict[str, Any], profile: str) -> Path:

@@ -45,6 +45,10 @@ Out = Annotated[Path | None, typer.Option("--out", help="The run's folder. Defau
 Timeout = Annotated[
     float, typer.Option(help="Seconds without a sign of life after which a strategy is given up.", min=1)
 ]
+Waive = Annotated[
+    list[str] | None,
+    typer.Option("--waive", help="CHECK or CHECK:STRATEGY: does not keep it from being timed; repeatable."),
+]
 Seed = Annotated[int, typer.Option(help="Of all random values.", min=0)]
 ProfileOption = Annotated[ProfileName, typer.Option("--profile", help="How much is measured.")]
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from harness.layers.choices import one_of
 from harness.layers.draws import normal
 from harness.layers.kernel import Kernel, Tuning
+from harness.layers.limits import LIMITS
+from harness.layers.style import Style
 from harness.layers.task import Task
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ case's dtype. A draw that needs the sizes (labels below a number of classes) tak
 Shape = tuple[str, ...] | Callable[[Dims], tuple[int, ...]]
 
 INTEGERS = ("int64", "int32", "int16", "int8", "uint8", "bool")
-MARKERS, DASHES = tuple(".,ov^<>12348sp*hH+xXDdP|_"), ("-", "--", "-.", ":")
 
 
 class ImpossibleDimsError(ValueError):
@@ -137,6 +137,9 @@ class Layer:
         nonfinite: ``as reference`` where strategies must answer as the reference does even where that is a matter of
             definition: NaN for a row with nothing in it, infinities. ``free`` where a difference there is shown, and
             held against nobody. An input's NaN that is hidden is wrong either way.
+        gradient: ``derivative``, or ``by definition`` where the backward is chosen and is not the derivative of the
+            forward (straight-through estimators, ``nn.Embedding(padding_idx=)``). Nothing is held against differences
+            then; strategies' gradients are held against the reference's, and so are the derivatives of these.
     """
 
     title: str = ""
@@ -152,10 +155,12 @@ class Layer:
     leading: str = ""
     causal: str = ""
     options: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    gradient: Literal["derivative", "by definition"] = "derivative"
     nonfinite: Literal["free", "as reference"] = "free"
 
     def __post_init__(self) -> None:
         self._check_kinds()
+        one_of("gradient", (self.gradient,), ("derivative", "by definition"))
         one_of("nonfinite", (self.nonfinite,), ("free", "as reference"))
         if not self.parameters:
             raise ValueError(
@@ -281,21 +286,6 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Style:
-    """How a strategy looks in plots: a colour (Okabe–Ito), a marker and a dash, fixed for its name."""
-
-    color: str
-    marker: str
-    dash: str = "-"
-
-    def __post_init__(self) -> None:
-        if not re.fullmatch(r"#[0-9A-Fa-f]{6}", self.color):
-            raise ValueError(f"color {self.color!r}: give it as #RRGGBB")
-        one_of("marker", (self.marker,), MARKERS)
-        one_of("dash", (self.dash,), DASHES)
-
-
-@dataclass(frozen=True)
 class Strategy:
     """One way to implement a layer. The last statement of its file is ``strategy = Strategy(...)``.
 
@@ -320,6 +310,8 @@ class Strategy:
             other's colour.
         own_graphs: whether it replays CUDA graphs of its own: it cannot be part of another one, so there is no
             ``device_hot`` time of it, and what its graphs hold is not among the bytes that torch counts.
+        limits: checks of what it does not offer (``double_backward``, ``compile``, …; all of them in limits.py). They
+            are asked all the same and shown as limits, never as wrong; no requirement of a user counts as met by them.
     """
 
     forward: Callable[..., Any]
@@ -333,6 +325,7 @@ class Strategy:
     style: Style | None = None
     variant_of: str = ""
     own_graphs: bool = False
+    limits: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not callable(self.forward):
@@ -345,3 +338,4 @@ class Strategy:
         one_of("devices", self.devices, ("cpu", "cuda"))
         one_of("dtypes", self.dtypes, ("float64", "float32", "bfloat16", "float16"))
         one_of("needs", self.needs, ("compiler", "triton"), some=False)
+        one_of("limits", self.limits, LIMITS, some=False)

@@ -33,6 +33,7 @@ def verify(
     check: Names = (),
     dtype: Names = (),
     dims: str = "",
+    waive: Names = (),
     from_: Sources = (),
     out: str | Path | None = None,
     seed: int = 0,
@@ -44,6 +45,7 @@ def verify(
         layer, strategy, device, check, dtype: one name or several.
         quick, full: only what finds wrong numbers, or search longer.
         dims: only at these sizes, such as ``N=7,D=13``.
+        waive: ``CHECK`` or ``CHECK:STRATEGY``, one or several: what is wrong there is shown, and does not count.
         from_: packages or folders with more layers or strategies.
         out: a folder to keep the records in; without it they live as long as the result.
         timeout: seconds without a sign of life after which a strategy is given up.
@@ -59,7 +61,7 @@ def verify(
     scope = Scope(level, names("check", check), names("dtype", dtype), dims)
     wanted = Wanted(
         "quick", layers, names("strategy", strategy, *layers[:1]), names("device", device), seed=seed, scope=scope,
-        measure=False,
+        measure=False, waive=names("waive", waive),
     )  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="layerbench-") as scratch:
         folder = Path(out) if out else Path(scratch) / "verify"
@@ -87,6 +89,7 @@ def bench(
     seed: int = 0,
     timeout: float = 180.0,
     claims: str | Path | None = None,
+    waive: Names = (),
 ) -> Run:
     """Check, then measure, as ``layerbench bench``; empty means what the profile says.
 
@@ -103,6 +106,8 @@ def bench(
         budget: seconds that all of it may take.
         timeout: seconds without a sign of life after which a strategy is given up.
         claims: a file of claims in TOML that the run begins with, for ``layerbench seal``.
+        waive: ``CHECK`` or ``CHECK:STRATEGY``, one or several: a strategy that is refused for nothing else is timed all
+            the same, and its rows have these words instead of a verdict.
 
     Raises:
         UsageError, SourceError, StoreError, ClaimError: the user can mend it; one clear line.
@@ -125,7 +130,7 @@ def bench(
     wanted = Wanted(
         profile, layers, names("strategy", strategy, *layers[:1]), names("device", device), names("dtype", dtype),
         counts, baseline, launches, seed, allocator, Scope(GATE_LEVELS[profile]),
-        dims=names("dims", dims), passes=names("pass_", pass_),
+        dims=names("dims", dims), passes=names("pass_", pass_), waive=names("waive", waive),
     )  # fmt: skip
     where = [Path(out)] if out else []
 

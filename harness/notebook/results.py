@@ -91,12 +91,14 @@ class Run(Gated):
         steps: int = 0,
         max_memory: float | None = None,
         require: Names = (),
+        allow_waived: bool = False,
     ) -> Choice:
         """Which strategy to take, as ``layerbench choose``; what is left out is the run's first.
 
         Args:
             steps: calls in the process's life, so that compile time counts.
             max_memory: bytes that the pass may hold above parameters and inputs.
+            allow_waived: whether strategies may be picked that were timed by a waiver.
 
         Raises:
             QuestionError, UnknownRequirementError: the run holds nothing of the kind, or nothing was measured.
@@ -107,8 +109,9 @@ class Run(Gated):
         if not any(contest.seconds for contest in self._have.contests.values()):
             raise choosing.QuestionError(f"{self.folder} holds no timing: nothing was measured")
         question = contending.Question(
-            layer, dims, dtype, device, threads, pass_, objective, steps, max_memory, names("require", require)
-        )
+            layer, dims, dtype, device, threads, pass_, objective, steps, max_memory, names("require", require),
+            allow_waived,
+        )  # fmt: skip
         return Choice(choosing.choose(self._have, question))
 
     def plot(self, name: str = "speedup", *, layer: str = "") -> Figure:

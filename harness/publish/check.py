@@ -189,6 +189,8 @@ def recomputed(claim: Claim, measured: Measured) -> Finding:
         for name in ("n", "verdict")
         if getattr(claim, name) != getattr(found, name)
     ]
+    words = measured.words(claim)
+    wrong += [] if claim.waived == words else [f"waived: {claim.waived!r} published, {words!r} recomputed"]
     took = minutes(claim, measured)
     wrong += [] if claim.minutes == took else [f"minutes: {claim.minutes} published, {took} recomputed"]
     if wrong:

@@ -37,6 +37,8 @@ _TERM = re.compile(r"([A-Za-z_]\w*)\s*(>=|<=|=|>|<)\s*(\d{1,12})", re.ASCII)
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", re.ASCII)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}", re.ASCII)
 
+_WAIVED = re.compile(r"(\w+ waived: \w+(, \w+)*(; (?!$)|$))*", re.ASCII)
+
 
 class ClaimError(BundleError):
     """A claim that makes no sense; one clear line that names it."""
@@ -60,6 +62,7 @@ class Claim:
         verdict: of the evidence that it was published with.
         drafted: written after the results were known.
         minutes: that its evidence took.
+        waived: which of its strategies were timed though the gate had refused them, and the checks that were waived.
     """
 
     id: str
@@ -82,10 +85,15 @@ class Claim:
     verdict: str = ""
     drafted: bool = False
     minutes: float = 0.0
+    waived: str = ""
 
     @property
     def sentence(self) -> str:
         """In words."""
+        return self._plain + (f" ({self.waived})" if self.waived else "")
+
+    @property
+    def _plain(self) -> str:
         who, where = self.strategy or "every strategy", f" on {self.device}"
         sizes = f" at {self.dims}" if self.dims else " at all sizes"
         case = f"{self.layer}{sizes}, {self.dtype or 'all dtypes'},{where}"
@@ -203,6 +211,8 @@ def _problem(c: Claim) -> str | None:
         return f"a {c.kind} claim names a strategy"
     if c.kind in ("ratio", "memory") and (not c.against or c.against == c.strategy):
         return f"a {c.kind} claim names in `against` the strategy that it is compared with"
+    if not _WAIVED.fullmatch(c.waived):
+        return f"waived {terminal(c.waived[:60])!r} is not of the form 'STRATEGY waived: CHECK'"
     if not 1 <= c.threads <= 4096:
         return "threads must be at least 1"
     if c.threshold < 0 or (c.kind in ("ratio", "winner") and c.threshold == 0):
@@ -258,8 +268,9 @@ def _all(tables: list[Any], place: str, known: Sequence[str]) -> list[Claim]:
 
 
 def as_fields(claim: Claim) -> dict[str, Any]:
-    """The inverse of of_fields."""
-    return {name: getattr(claim, field.name) for name, field in FIELDS.items()}
+    """The inverse of of_fields; nothing is said of waivers where there are none."""
+    fields = {name: getattr(claim, field.name) for name, field in FIELDS.items()}
+    return {name: value for name, value in fields.items() if name != "waived" or value}
 
 
 def to_toml(claims: Sequence[Claim]) -> str:

@@ -85,7 +85,7 @@ def _ratios(measured: Measured, start: Claim) -> list[Claim]:
 
 def _strategies(measured: Measured, start: Claim) -> list[str]:
     found = (r["strategy"] for r in measured.run.of("samples") if r["layer"] == start.layer)
-    return list(dict.fromkeys(found))
+    return [name for name in dict.fromkeys(found) if not measured.waived(start.layer, start.device, name)]
 
 
 def _winner(measured: Measured, start: Claim) -> list[Claim]:
@@ -95,7 +95,7 @@ def _winner(measured: Measured, start: Claim) -> list[Claim]:
     for dims, dtype, threads, passed in sorted(places):
         rows = [r for r in measured.rows.values() if (r.layer, r.dims, r.dtype, r.device, r.threads, r.passed)
                 == (start.layer, dims, dtype, start.device, threads, passed) and r.status == "ok"]  # fmt: skip
-        rows = [r for r in rows if not math.isnan(r.ratio)]
+        rows = [r for r in rows if not math.isnan(r.ratio) and not measured.waived(r.layer, r.device, r.strategy)]
         if len(rows) < 2:
             continue
         name = min(rows, key=lambda r: r.ratio).strategy
@@ -113,7 +113,8 @@ def _memory(measured: Measured, start: Claim) -> list[Claim]:
     baseline = measured.header["baselines"][start.layer]
     found: list[tuple[float, Claim]] = []
     for name in dict.fromkeys(r["strategy"] for r in measured.run.of("memory") if r["layer"] == start.layer):
-        for quantity in QUANTITIES if name != baseline else ():
+        waived = measured.waived(start.layer, start.device, name)
+        for quantity in QUANTITIES if name != baseline and not waived else ():
             trial = _named(start, "memory", name, quantity, strategy=name, against=baseline, dtype="float32",
                            quantity=quantity, operator="<=", threshold=1e9)  # fmt: skip
             finding = evaluate(trial, measured)

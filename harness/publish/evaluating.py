@@ -55,6 +55,7 @@ class Measured:
         self.looks = int(self.header.get("looks", 1))
         self.rows = {self._key(row): row for row in frames.rows_of(frames.timing(run))}
         self.ratios = log_ratios(run)
+        self._waivers = frames.waivers(run)
 
     @staticmethod
     def _key(row: Any) -> tuple[Any, ...]:
@@ -74,6 +75,17 @@ class Measured:
         """Strategies that were timed there."""
         key = (*vars(group).values(), passed)
         return [k[-1] for k, row in self.rows.items() if k[:-1] == key and row.status == "ok"]
+
+    def waived(self, layer: str, device: str, name: str = "") -> str:
+        """Words of the waivers of a strategy, or of all of a layer's."""
+        mine = {n: w for (own, n, at), w in self._waivers.items() if (own, at) == (layer, device) and name in ("", n)}
+        return "; ".join(f"{n} {words}" for n, words in mine.items())
+
+    def words(self, claim: Claim) -> str:
+        """Words of the waivers of those that a claim is about; a winner is one among those that have none."""
+        named = () if claim.kind == "winner" else (claim.strategy, claim.against)
+        names = [name for name in named if name] or [""]
+        return "; ".join(filter(None, (self.waived(claim.layer, claim.device, name) for name in names)))
 
     def status(self, group: Group, passed: str, name: str) -> tuple[str, str]:
         """Status and reason of a case."""
@@ -97,7 +109,8 @@ def evaluate(claim: Claim, measured: Measured) -> Finding:
         case "winner":
             cases = []
             for g, p in measured.groups(claim):
-                others = [s for s in measured.names(g, p) if s != claim.strategy]
+                names = [s for s in measured.names(g, p) if not measured.waived(g.layer, g.device, s)]
+                others = [s for s in names if s != claim.strategy]
                 cases += [_ratio(claim, measured, g, p, other) for other in others]
                 if not others:
                     cases.append(Case(g, p, None, None, None, 0, "not_testable", "nothing else was timed there"))

@@ -14,7 +14,7 @@ from harness.run.opening import check_folder
 from harness.run.shards import END, plan_digest
 from harness.run.wanted import UsageError
 
-ALIKE = ("layer", "strategy", "check", "training", "control", "status")
+ALIKE = ("layer", "strategy", "check", "training", "control", "waived", "status")
 """Records that several shards may hold alike: each has the gate of the layers that it measures."""
 SAME = ("baselines", "passes", "launches", "looks", "devices", "allocator", "sources", "declared", "digests", "plan",
         "profile_claims")  # fmt: skip

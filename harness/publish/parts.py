@@ -28,6 +28,7 @@ class Part:
         strategies: to be run; the baseline comes along.
         level: of the gate.
         minutes: what the same took when it was published, for as many launches.
+        waive: refusals that were set aside when it was published.
     """
 
     layer: str
@@ -41,12 +42,14 @@ class Part:
     claims: tuple[str, ...]
     minutes: float = 0.0
     launches: int = FEWEST_LAUNCHES
+    waive: tuple[str, ...] = ()
 
     def wanted(self, seed: int) -> Wanted:
         """As a run is asked for; without passes it is the gate alone."""
         return Wanted(
             "quick", (self.layer,), self.strategies, (self.device,), (self.dtype,), (self.threads,), "",
             self.launches, seed, "fixed", Scope(self.level), bool(self.passes), self.dims, self.passes,
+            waive=self.waive,
         )  # fmt: skip
 
 
@@ -67,9 +70,15 @@ def parts(claims: Sequence[Claim], run: Run, launches: int = FEWEST_LAUNCHES) ->
             found[key] = _joined(found[key], one) if key in found else one
     for claim in of_gates:
         _add_gate(found, claim, run)
-    sized = [dataclasses.replace(p, launches=launches) for p in found.values()]
+    sized = [dataclasses.replace(p, launches=launches, waive=_waived(p, run)) for p in found.values()]
     costed = [dataclasses.replace(p, minutes=_minutes(p, run)) for p in sized]
     return sorted(costed, key=lambda p: p.minutes)
+
+
+def _waived(part: Part, run: Run) -> tuple[str, ...]:
+    """The waivers that were needed for the strategies of a part."""
+    mine = [r for r in run.of("waived") if (r["layer"], r["device"]) == (part.layer, part.device)]
+    return tuple(dict.fromkeys(f"{r['check']}:{r['strategy']}" for r in mine if r["strategy"] in part.strategies))
 
 
 def _needed(claim: Claim, run: Run) -> tuple[str, ...]:

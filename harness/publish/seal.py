@@ -88,10 +88,11 @@ def with_results(run: Run, claims: Sequence[Claim]) -> list[Claim]:
     results = [(claim, evaluate(claim, measured)) for claim in claims]
     return [
         dataclasses.replace(
-            c, value=f.value, low=f.low, high=f.high, n=f.n, verdict=f.verdict, minutes=minutes(c, measured)
+            c, value=f.value, low=f.low, high=f.high, n=f.n, verdict=f.verdict, minutes=minutes(c, measured),
+            waived=measured.words(c),
         )
         for c, f in results
-    ]
+    ]  # fmt: skip
 
 
 def refuse_unfinished(run: Run) -> None:

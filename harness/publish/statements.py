@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from harness.analyse.frames import waivers
 from harness.publish.claims import Claim, as_fields
 from harness.publish.manifest import as_json
 from harness.publish.parts import parts
@@ -100,6 +101,9 @@ def readme(run: Run, claims: Sequence[Claim], first: bool) -> str:
             f"| {markdown(c.id)} | {markdown(c.sentence)} | {published(c)} | {c.n} | {markdown(c.verdict)} |"
             f" {c.minutes:g} | {written} |"
         )
+    if words := waivers(run):
+        said = "; ".join(f"{layer}/{name} on {device} {w}" for (layer, name, device), w in words.items())
+        lines += ["", f"Timed though the gate refused it, so without a verdict: {markdown(said)}."]
     total = sum(part.minutes for part in parts(claims, run))
     lines += [
         "",

@@ -10,6 +10,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from harness.records.gate import ControlResult, Waived
 from harness.records.kernels import Candidate, Compiled
 from harness.records.meter import Proof, Roof
 
@@ -91,7 +92,7 @@ class StrategyFacts:
     """A strategy as described by the worker that imported it.
 
     ``digest`` is of its file, and of that of the strategy of which it is a variant. ``error`` is set where the import
-    failed, ``missing`` where that was for want of a package.
+    failed, ``missing`` where that was for want of a package. ``limits`` are what it declares not to offer.
     """
 
     layer: str
@@ -109,6 +110,7 @@ class StrategyFacts:
     marker: str | None = None
     dash: str | None = None
     variant_of: str = ""
+    limits: tuple[str, ...] = ()
     error: str | None = None
     missing: str | None = None
 
@@ -163,18 +165,6 @@ class Training:
     detail: str = ""
     verdict: str = ""
     digest: str = ""
-
-
-@dataclass(frozen=True)
-class ControlResult:
-    """Whether the gate caught a planted fault; ``fault`` is its number in the list of known faults."""
-
-    control: str
-    fault: int
-    device: str
-    check: str
-    result: Literal["caught", "missed", "not_run"]
-    detail: str = ""
 
 
 SAMPLE_SECONDS = 4e-3
@@ -319,6 +309,7 @@ KINDS: dict[type, str] = {
     Check: "check",
     Training: "training",
     ControlResult: "control",
+    Waived: "waived",
     Samples: "samples",
     Rounds: "rounds",
     SecondLook: "second_look",

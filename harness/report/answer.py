@@ -40,7 +40,7 @@ def sentence(answer: Answer) -> str:
         else "a call"
     )  # fmt: skip
     guess = "" if answer.place.measured else "about "
-    head = f"Use {ranking.pick} for {where(question)}: {guess}{cost} {what}"
+    head = f"Use {_named(answer, ranking.pick)} for {where(question)}: {guess}{cost} {what}"
     if answer.baseline:
         name, found = answer.baseline
         head += f", {_inverse(found)} {better(question)} the baseline {name}"
@@ -56,17 +56,24 @@ def _confidence(answer: Answer) -> str:
         return "No other strategy is left to compare it with."
     name, nearest = others[0]
     if ranking.confidence == "clear":
-        return f"Clear: the next, {name}, {_costs(answer.question, nearest)}."
+        return f"Clear: the next, {_named(answer, name)}, {_costs(answer.question, nearest)}."
     if ranking.confidence == "tie":
         ties = [other for other, found in others if found.verdict != "slower"]
         word = "A tie with" if all(ranking.against[o].verdict == "tie" for o in ties) else "Not beaten by"
-        said = [f"{other} ({_costs(answer.question, ranking.against[other])})" for other in ties]
+        said = [f"{_named(answer, other)} ({_costs(answer.question, ranking.against[other])})" for other in ties]
         return f"{word} {_list(said)}, tie band ±{100 * answer.band:.1f} %; it is the simplest of them."
     other = [f"{pick} at {dims}" for dims, pick in answer.ends.items() if pick != ranking.pick]
     if other:
         return f"Not settled: measured, it is {_list(other)}."
-    risks = [f"{other} ({_costs(answer.question, ranking.against[other])})" for other in ranking.unsettled]
+    risks = [
+        f"{_named(answer, other)} ({_costs(answer.question, ranking.against[other])})" for other in ranking.unsettled
+    ]
     return f"Not settled: {_list(risks)} may be as good or better; {_cure(answer.question)}."
+
+
+def _named(answer: Answer, name: str) -> str:
+    """A strategy with the words of its waiver, where it has one."""
+    return f"{name} ({answer.waived[name]})" if name in answer.waived else name
 
 
 def _cure(question: Question) -> str:
@@ -98,7 +105,7 @@ def table(answer: Answer) -> pd.DataFrame:
     for name, own in answer.standings.items():
         found = ranking.against.get(name) if ranking else None
         row: dict[str, Any] = {
-            "strategy": name,
+            "strategy": _named(answer, name),
             "time of a call (µs)": f"{own.latency * 1e6:.4g}",
             "memory (KiB)": "–" if math.isnan(own.held) else f"{own.held / 1024:.6g}",
             "first call (s)": "–" if math.isnan(own.first) else f"{own.first:.2f}",
@@ -122,7 +129,7 @@ def rejected(answer: Answer) -> list[str]:
     for name, found in (answer.ranking.against if answer.ranking else {}).items():
         if found.verdict == "slower":
             word = "too large" if answer.question.objective == "memory" else "too slow"
-            lines.append(f"{name}: {word}: {_costs(answer.question, found)} as the pick")
+            lines.append(f"{_named(answer, name)}: {word}: {_costs(answer.question, found)} as the pick")
     return lines
 
 
@@ -130,7 +137,8 @@ def open_ones(answer: Answer) -> list[str]:
     """A line for each runner-up: what is a tie with the pick, or not settled against it."""
     against = answer.ranking.against if answer.ranking else {}
     return [
-        f"{name}: {'a tie' if found.verdict == 'tie' else found.verdict}: {_costs(answer.question, found)}"
+        f"{_named(answer, name)}: {'a tie' if found.verdict == 'tie' else found.verdict}:"
+        f" {_costs(answer.question, found)}"
         for name, found in against.items()
         if found.verdict != "slower"
     ]
@@ -140,12 +148,13 @@ def more(answer: Answer) -> Iterator[str]:
     """Lines about time against memory, sizes, break-even, and what gives reason to doubt."""
     if len(answer.pareto) > 1:
         points = [
-            f"{name} ({in_time(answer.standings[name].latency)}, {in_bytes(answer.standings[name].held)})"
+            f"{_named(answer, name)} ({in_time(answer.standings[name].latency)},"
+            f" {in_bytes(answer.standings[name].held)})"
             for name in answer.pareto
         ]
         yield f"time against memory, none beaten in both: {', '.join(points)}"
     elif answer.pareto:
-        yield f"time against memory: {answer.pareto[0]} is beaten by none in either"
+        yield f"time against memory: {_named(answer, answer.pareto[0])} is beaten by none in either"
     for change in answer.changes:
         at = "" if math.isnan(change.crossing) else f", at {crossing(change.lower, change.upper, change.crossing)}"
         doubt = "" if change.settled else " (one of the two is not settled)"

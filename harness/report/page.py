@@ -25,7 +25,7 @@ from harness.analyse.winners import NO_TIME, NOT_PLANNED, use_when
 from harness.records.schema import LOOPED, pass_words
 from harness.records.store import Run
 from harness.report import answer as words
-from harness.report import decision_tables, meter, tables
+from harness.report import decision_tables, meter, tables, waived
 from harness.report.drawing import machine
 
 FILE = "report.html"
@@ -107,6 +107,7 @@ def render(found: Findings, figures: Sequence[Figure]) -> str:
         "layers": layers,
         "filters": {name: _values(have, name) for name in FILTERS},
         "warnings": list(warnings(found)),
+        "legend": tables.LEGEND,
         "notes": tables.notes(found.matrix),
         "failures": tables.wrong(gates.failures(run, run.of("run")[0].get("sources", [])[1:])),
         "reproduce": list(_reproduce(run)),
@@ -171,6 +172,9 @@ def warnings(found: Findings) -> Iterator[str]:
     for proof in have.run.of("proof"):
         if proof["result"] == "failed":
             yield f"The meter failed a proof here: {proof['proof']}, {proof['what']} {proof['figure']:.3g}."
+    for layer in dict.fromkeys(have.gate["layer"]):
+        if words := waived.sentence(have.run, layer):
+            yield f"{layer}: {words}; their rows have no verdict, and no pick is made of them."
     if found.matrix.empty:
         yield "These records hold no composability checks: choose cannot answer what a strategy can be combined with."
     few = ok[ok["ratio_low"].isna() & (ok["verdict"] != "baseline")]
@@ -219,7 +223,7 @@ def _tables(found: Findings) -> Iterator[Table]:
         ("environment", "The machine and the software", tables.environment(found.run)),
     ):
         if not shown.empty:
-            yield table(name, caption, shown)
+            yield table(name, caption, waived.marked(found.run, shown))
 
 
 def table(
@@ -258,6 +262,7 @@ def _reproduce(run: Run) -> Iterator[tuple[str, str]]:
         ("--device", wanted.get("devices", ())),
         ("--dtype", wanted.get("dtypes", ())),
         ("--threads", wanted.get("threads", ())),
+        ("--waive", wanted.get("waive", ())),
         ("--from", header.get("sources", [])[1:]),
     ):
         command += [word for value in values for word in (option, str(value))]

@@ -21,8 +21,8 @@ from harness.analyse import frames
 from harness.analyse.findings import Findings
 from harness.analyse.launches import GROUP
 from harness.records.schema import pass_words
-from harness.records.store import Record
-from harness.report import decision_plots, sweep_plots
+from harness.records.store import Record, Run
+from harness.report import decision_plots, sweep_plots, waived
 from harness.report.drawing import (
     GREY,
     SERIES,
@@ -62,7 +62,7 @@ def plots_of(found: Findings) -> Iterator[Plot]:
     run, timing, memory = found.run, found.have.timing, found.have.memory
     styles, roofs = complete(frames.styles(run)), run.of("roof")
     for layer, rows in timing.groupby("layer", sort=False):
-        title = f"{layer} · {machine(run)}"
+        title = _title(run, str(layer))
         held, cold = _of(memory, layer), _of(found.have.first, layer)
         noisy, samples, points = (_of(x, layer) for x in (found.noise, found.in_order, found.roofs))
         figures: dict[str, tuple[str, Callable[[], Figure | None]]] = {
@@ -84,12 +84,16 @@ def plots_of(found: Findings) -> Iterator[Plot]:
         for name, (caption, drawn) in figures.items():
             yield Plot(f"{name}-{layer}", str(layer), caption, drawn)
     for layer, rows in memory[memory["reason"] == ""].groupby("layer", sort=False):
-        drawn = partial(memories, rows, styles, f"{layer} · {machine(run)}")
+        drawn = partial(memories, rows, styles, _title(run, str(layer)))
         yield Plot(f"memory-{layer}", str(layer), "memory of each strategy", drawn)
     for name, rows in _trainings(found.training):
         layer = str(rows["layer"].iloc[0])
-        drawn = partial(curves, rows, styles, f"{layer} · {machine(run)}")
+        drawn = partial(curves, rows, styles, _title(run, layer))
         yield Plot(f"training-{name}", layer, "training curves", drawn)
+
+
+def _title(run: Run, layer: str) -> str:
+    return "\n".join(filter(None, (f"{layer} · {machine(run)}", waived.sentence(run, layer))))
 
 
 def _of(frame: pd.DataFrame, layer: object) -> pd.DataFrame:

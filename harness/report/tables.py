@@ -15,9 +15,10 @@ from harness.analyse import frames
 from harness.analyse import gate as gates
 from harness.analyse.findings import Findings, findings
 from harness.analyse.statistics import FEWEST_LAUNCHES
+from harness.records.advice import of_check
 from harness.records.store import Run
 from harness.report import decision_tables as decided
-from harness.report import meter
+from harness.report import meter, waived
 from harness.report.numbers import number, speed_up
 from harness.report.writing import write
 
@@ -49,7 +50,8 @@ def write_all(run: Run, folder: Path, found: Findings | None = None) -> list[Pat
         ("environment", environment(run), environment(run)),
     ):
         if not shown.empty:
-            written += write(folder / name, frame, shown)
+            note = LEGEND if name == "matrix" else ""
+            written += write(folder / name, waived.with_column(run, frame), waived.marked(run, shown), note)
     return written
 
 
@@ -114,9 +116,15 @@ MARKS = {
     "upstream": "✗ᵘ",
 }  # fmt: skip
 
+LEGEND = (
+    "✓ right · ✓ʷ right, and wasteful · – not offered: a clean error, or declared so · ✗ a silent wrong answer, error ÷"
+    " bound (ᵘ: a defect of PyTorch) · ? not judged here · · does not apply · empty: not asked"
+)
+"""Every mark of the matrix."""
+
 
 def matrix(frame: pd.DataFrame) -> pd.DataFrame:
-    """What a strategy can be combined with: ✓ right, – clean error, ✗ wrong answer (ᵘ: PyTorch's), · not applicable."""
+    """What a strategy can be combined with, in marks; see ``LEGEND``."""
     if frame.empty:
         return frame
     shown = frame.assign(mark=[_mark(row) for row in frames.rows_of(frame)])
@@ -131,8 +139,8 @@ def _mark(row: Any) -> str:
 
 
 def notes(frame: pd.DataFrame) -> list[str]:
-    """The text behind each – and ✗ of the matrix, once for each text."""
-    said = frame[frame["result"].isin(["limited", "wasteful", "upstream", "wrong"])]
+    """The text behind each mark of the matrix but ✓ and ·, once for each text."""
+    said = frame[~frame["result"].isin(["ok", "not_applicable"])]
     lines = []
     for (result, detail), same in said.groupby(["result", "detail"], sort=False):
         where = ", ".join(f"{r.layer}/{r.strategy} {gates.MATRIX[r.check]}" for r in frames.rows_of(same))
@@ -155,13 +163,24 @@ def unjudged(cases: pd.DataFrame) -> list[str]:
 
 
 def wrong(failures: pd.DataFrame) -> list[str]:
-    """Each wrong answer in a line, and below it the command that asks for just that again."""
-    lines = []
+    """Each wrong answer in a line, and below it the command that asks for just that again.
+
+    What to do next is said once for each check of a strategy.
+    """
+    lines: list[str] = []
+    told: set[tuple[str, str, str]] = set()
     for row in frames.rows_of(failures):
         numbers = f": error {float(row.error):.3g}, bound {float(row.bound):.3g}" if not pd.isna(row.error) else ""
         where = ", ".join(filter(None, (row.tensor, row.setting, row.dtype, row.dims, f"seed {row.seed}")))
         detail = f" ({row.detail})" if row.detail else ""
-        lines.append(f"✗ {row.layer}/{row.strategy} {row.check}: {where}{numbers}{detail}\n    {row.again}")
+        step = (
+            of_check(row.check, row.tensor, row.detail)
+            if (key := (row.layer, row.strategy, row.check)) not in told
+            else ""
+        )
+        told.add(key)
+        following = f"\n    next: {step}" if step else ""
+        lines.append(f"✗ {row.layer}/{row.strategy} {row.check}: {where}{numbers}{detail}{following}\n    {row.again}")
     return lines
 
 

@@ -18,6 +18,7 @@ SIGNS = {
     "−": "$-$", "✓": r"\checkmark{}", "✗": r"$\times$", "ᵘ": r"$^{\mathrm{u}}$", "σ": r"$\sigma$", "…": r"\dots{}",
     "Σ": r"$\Sigma$", "→": r"$\to$", "²": r"$^2$", "³": r"$^3$", "∞": r"$\infty$", "≤": r"$\leq$", "≥": r"$\geq$",
     "√": r"$\surd$", "α": r"$\alpha$", "β": r"$\beta$", "ε": r"$\varepsilon$", "Δ": r"$\Delta$", "¹": r"$^1$",
+    "ʷ": r"$^{\mathrm{w}}$",
 }  # fmt: skip
 """Signs that LaTeX knows by another name; letters with accents it takes as they are."""
 
@@ -25,12 +26,12 @@ _UNKNOWN = re.compile(r"[^\x00-\u017f]")
 """What LaTeX stops at, unless it has a name: it is shown by its number."""
 
 
-def write(stem: Path, frame: pd.DataFrame, shown: pd.DataFrame) -> list[Path]:
-    """Write ``frame`` as CSV, ``shown`` as Markdown and as LaTeX; returns the paths."""
+def write(stem: Path, frame: pd.DataFrame, shown: pd.DataFrame, note: str = "") -> list[Path]:
+    """Write ``frame`` as CSV, ``shown`` as Markdown and as LaTeX, with a note below in Markdown; returns the paths."""
     csv, markdown, tex = (stem.with_name(stem.name + end) for end in (".csv", ".md", ".tex"))
     frame.map(spreadsheet).to_csv(csv, index=False, lineterminator="\n")
     text = shown.map(_cell).to_markdown(index=False, disable_numparse=True)
-    markdown.write_text(text + "\n", encoding="utf-8")
+    markdown.write_text(text + (f"\n\n{note}" if note else "") + "\n", encoding="utf-8")
     tex.write_text(latex(shown), encoding="utf-8")
     return [csv, markdown, tex]
 

@@ -17,7 +17,7 @@ from harness.analyse.statistics import FEWEST_LAUNCHES
 from harness.layers.discover import scan
 from harness.records.schema import CaseStatus, CellEnd, Group, SecondLook, as_record
 from harness.records.store import FILE, Journal, Record, Run, read
-from harness.run import estimates, fitting, opening
+from harness.run import estimates, fitting, opening, waivers
 from harness.run.conductor import Conductor, OutOfTimeError
 from harness.run.plan import Failures, Plan, gate_scope
 from harness.run.pool import LocalPool, Pool
@@ -135,13 +135,14 @@ class _Run:
         self._checks: list[Record] = []
         self._trained: list[Record] = []
         self.controls: Counter[str] = Counter()
+        self.waived: list[Record] = []
         self._deadline = None if settings.budget is None else started + settings.budget - REPORT_SECONDS
         self._gpu_bytes = gpu_bytes
         self._limit = settings.budget or 60 * (plan.profile.minutes or math.inf)
         self._started = started
         self._cells = [(str(c["cell"]), float(c["seconds"])) for c in earlier.of("cell")] if earlier else []
-        for record in [*earlier.of("status"), *earlier.of("control")] if earlier else []:
-            if record["kind"] == "control" or record["stage"] not in ("plan", "import", "budget"):
+        for record in [*earlier.of("status"), *earlier.of("control"), *earlier.of("waived")] if earlier else []:
+            if record["kind"] != "status" or record["stage"] not in ("plan", "import", "budget"):
                 self.heard(record)
         self.conductor = Conductor(
             journal, reporter, pool, settings.timeout, earlier.done if earlier else frozenset(), attempt,
@@ -161,6 +162,8 @@ class _Run:
                 self.reporter.say(
                     f"controls: {self.controls['caught']} of {self._controls_run()} planted faults caught"
                 )
+            for line in waivers.unneeded(self.plan.wanted.waive, self.waived):
+                self.reporter.say(line)
             if self.settings.measure and not self.controls["missed"]:
                 self.conductor.run([proof_job("quick"), *self.plan.roof_jobs()])
                 self._launch()
@@ -271,6 +274,9 @@ class _Run:
                 self._trained.append(record)
             case "control":
                 self._say_control(record)
+            case "waived":
+                self.waived.append(record)
+                self.reporter.say(waivers.set_aside(record), style="yellow")
             case "proof" if record["result"] == "failed":
                 self.reporter.say(
                     f"the meter fails on this machine: {record['what']} {record['figure']:.3g}", style="red"

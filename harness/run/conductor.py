@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
+from harness.records.advice import ENDED, with_next
 from harness.records.schema import CaseStatus, CellEnd, Status, as_record
 from harness.records.store import Journal, Record
 from harness.run.child import GarbageError
@@ -208,6 +209,7 @@ class Conductor:
         if cell.kind == "describe":
             layer, _, strategy = strategy.partition("/")
         threads = g.threads if g.dims else 0
+        reason = with_next(reason, ENDED.get(status, "")) if strategy else reason
         found = CaseStatus(layer, strategy, status, reason, cell.kind, g.dims, g.dtype, g.device, threads)
         self._failures += 1
         self._journal.write([found])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from typing import Any
 
-from harness.records.schema import ControlResult
+from harness.records.gate import ControlResult
+from harness.records.schema import Check, Training
 from harness.run.gate import PARALLEL, answered, describe_failure, failed, in_two_processes, unjudged
 from harness.run.jobs import Cell
 from harness.run.process import Process
@@ -45,7 +46,7 @@ def _check_module(process: Process, cell: Cell, desk: _Desk) -> Iterator[Control
     for check in sorted(checks, key=lambda check: check != "global_state"):  # while processes are clean
         mine = {n: c for n, c in controls.items() if c.check == check}
         process.about_to(str(cell.group), "", f"sound strategy: {check}")
-        found = desk.caught(SOUND, check, level, {c.dtype for c in mine.values()})
+        found = desk.refused(SOUND, check, level, {c.dtype for c in mine.values()}, ("wrong", "wasteful"))
         if found:
             yield ControlResult(SOUND, 0, device, check, "missed", f"a sound strategy was refused: {found}")
         for name, control in mine.items():
@@ -57,7 +58,7 @@ def _check_module(process: Process, cell: Cell, desk: _Desk) -> Iterator[Control
                 detail = "shows in Triton's interpreter only"
                 yield ControlResult(name, control.fault, device, check, "not_run", detail)
                 continue
-            found = desk.caught(name, check, level, {control.dtype})
+            found = desk.refused(name, check, level, {control.dtype}, (control.result,))
             yield ControlResult(name, control.fault, device, check, "caught" if found else "missed", found)
 
 
@@ -105,23 +106,31 @@ class _Desk:
         (remote,) = self._remotes(name, 1)
         return Subject("control", self._layer, name, remote.claims(), remote, self._yardstick, self._seats.device)
 
-    def caught(self, name: str, check: str, level: str, dtypes: Set[str]) -> str:
-        """How a check refused a strategy in some dtypes ("": in any), in a line; empty where it let it pass."""
+    def refused(self, name: str, check: str, level: str, dtypes: Set[str], words: Sequence[str]) -> str:
+        """How a check refused a strategy in some dtypes ("": in any), in a line; empty where it let it pass.
+
+        Args:
+            words: results that count. An error counts as ``wrong``.
+        """
         if check == "global_state":
             self._seats.clear()  # what others have changed must not speak for this one
         try:
             subject = self.subject(name)
             if check == PARALLEL.check:
                 results = in_two_processes(subject, self._remotes(name, 2), SEED)
-                return next((describe_failure(r) for r in results if failed(r)), "")
+                return next((describe_failure(r) for r in results if _counts(r, words)), "")
             for stage in stages(subject, SEED, level):  # type: ignore[arg-type]
                 if stage.check == check and ("" in dtypes or stage.dtype in dtypes):
                     for result in answered(subject, stage):
-                        if failed(result) or (name == SOUND and unjudged(result)):
+                        if _counts(result, words) or (name == SOUND and unjudged(result)):
                             return describe_failure(result)
         except StrategyError as error:
-            return f"{error.status}: {error}"
+            return f"{error.status}: {error}" if "wrong" in words else ""
         except SubjectDiedError as error:
             self._seats.clear()
-            return str(error)
+            return str(error) if "wrong" in words else ""
         return ""
+
+
+def _counts(result: Check | Training, words: Sequence[str]) -> bool:
+    return result.result in words and (failed(result) or result.result != "wrong")

@@ -86,5 +86,5 @@ def _strategy_facts(process: Process, layer: str, name: str, loaded: Loaded) -> 
     style = asdict(s.style) if s.style else {}
     return StrategyFacts(
         layer, name, entry.summary, path, digest, s.gradients, s.devices, s.dtypes, s.needs, s.simplicity,
-        tuple(k.function.__name__ for k in s.kernels), variant_of=s.variant_of, **style,
+        tuple(k.function.__name__ for k in s.kernels), variant_of=s.variant_of, limits=s.limits, **style,
     )  # fmt: skip

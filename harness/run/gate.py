@@ -16,13 +16,16 @@ import torch
 
 from harness.layers.drawing import Values
 from harness.layers.spec import Dims
+from harness.records.advice import ENDED, of_check, with_next
 from harness.records.dims import dims_of
-from harness.records.schema import JUDGE, CaseStatus, Check, Result, Status, Training
+from harness.records.gate import Waived
+from harness.records.schema import JUDGE, CaseStatus, Check, Group, Result, Status, Training
 from harness.run.coverage import in_askable_dtypes, unchecked_dtype, unchecked_groups
 from harness.run.jobs import Cell, Scope
 from harness.run.process import Process
 from harness.run.remote import Remote, SubjectDiedError, SubjectProcess
 from harness.verify.asking import StrategyError, status_of
+from harness.verify.declared import within_limits
 from harness.verify.judging import Question, Subject, compare, same_bits
 from harness.verify.oracle import UnusableYardstickError
 from harness.verify.probes import Answer, Probe, WrongAnswerError, gradients
@@ -35,73 +38,121 @@ FATAL = ("values", "launches")
 
 
 def gate(process: Process, cell: Cell) -> Iterator[Any]:
-    """All checks of one strategy; the first failure becomes its status.
+    """All checks of one strategy; the first failure becomes its status, unless all of them are waived.
 
     Running out of memory at a size that is to be measured costs that size alone. Where the judge itself fails in a
     check, the strategy is ``unchecked`` unless it is found wrong by another one.
     """
-    name, (strategy_name,) = cell.group.layer, cell.strategies
-    device = process.job.device
-    wrong: CaseStatus | None = None
-    unchecked: CaseStatus | None = None
-
-    def status(word: Status, reason: str, **where: Any) -> CaseStatus:
-        return CaseStatus(name, strategy_name, word, reason, "gate", device=device, **where)
-
-    text = "import"
-    process.about_to(str(cell.group), strategy_name, text)
-    with SubjectProcess(process.job.sources, device, cell.interpret) as other:
+    tally, text = _Tally(cell), "import"
+    process.about_to(str(cell.group), tally.strategy, text)
+    with SubjectProcess(process.job.sources, tally.device, cell.interpret) as other:
         try:
-            subject = _subject(process, Remote(other, name, strategy_name), device, cell.interpret)
-            subject, values = in_askable_dtypes(process, subject)
+            remote = Remote(other, tally.layer, tally.strategy)
+            subject, values = in_askable_dtypes(process, _subject(process, remote, tally.device, cell.interpret))
             yield from values
             for stage in wanted(subject, process, cell) if subject.claims.dtypes else ():
                 text = stage.text
-                process.about_to(str(cell.group), strategy_name, text)
+                process.about_to(str(cell.group), tally.strategy, text)
                 if "compiler" in subject.claims.needs and not stage.warm:
                     other.forget()
                 try:
                     results = answered(subject, stage)
                 except (StrategyError, UnsoundLayerError) as error:
-                    if error.status != "oom" or stage.group is None:
-                        raise
-                    g = stage.group
-                    yield status("oom", f"{text}: {error}", dims=g.dims, dtype=g.dtype, threads=g.threads)
+                    yield from tally.without_answer(stage, error)
                     continue
                 finally:
-                    if device == "cuda" and stage.group is not None:
+                    if tally.device == "cuda" and stage.group is not None:
                         torch.cuda.empty_cache()  # of the oracle's float64, for the gates beside this one
                 yield from results
                 values += [r for r in results if isinstance(r, Check) and r.check == "values"]
-                bad = [r for r in results if failed(r)]
-                if bad and wrong is None:
-                    wrong = status("wrong", describe_failure(bad[0]))
-                unchecked = unchecked or next((status("unchecked", r.detail) for r in results if unjudged(r)), None)
-                if bad and stage.check in FATAL:
+                if tally.take(results) and stage.check in FATAL:
                     break
-            if wrong is None and subject.claims.dtypes and _two_wanted(cell.scope):
+            if tally.refused is None and subject.claims.dtypes and _two_wanted(cell.scope):
                 text = "in two processes"
-                process.about_to(str(cell.group), strategy_name, text)
-                results = _in_a_fresh_one_too(process, subject, other, cell.interpret)
+                process.about_to(str(cell.group), tally.strategy, text)
+                results = [*_in_a_fresh_one_too(process, subject, other, cell.interpret)]
                 yield from results
-                bad = [r for r in results if failed(r)]
-                if bad:
-                    wrong = status("wrong", describe_failure(bad[0]))
-                unchecked = unchecked or next((status("unchecked", r.detail) for r in results if unjudged(r)), None)
-            for g, gap in unchecked_groups(values, cell.sizes):
-                yield status("unchecked", gap, dims=g.dims, dtype=g.dtype, threads=g.threads)
-            measured = {g.dtype for g in cell.sizes}
-            gap = unchecked_dtype(values, [d for d in subject.claims.dtypes if d not in measured])
-            if gap or not subject.claims.dtypes:
-                unchecked = unchecked or status("unchecked", gap or values[0].detail)
+                tally.take(results)
+            yield from tally.uncovered(values, subject.claims.dtypes, cell.sizes)
         except StrategyError as error:
-            wrong = wrong or status(error.status, f"{text}: {error}")
+            step = ENDED.get(error.status, "") if text != "import" else ""
+            tally.refuse(error.status, with_next(f"{text}: {error}", step))
         except SubjectDiedError as error:
-            wrong = wrong or status("crashed", f"{error} in: {text}")
+            tally.refuse("crashed", with_next(f"{error} in: {text}", ENDED["crashed"]))
         except UnsoundLayerError as error:
-            wrong = wrong or status(error.status, f"the layer itself: {error}")
-    if wrong or unchecked:
-        yield wrong or unchecked
+            tally.refuse(error.status, f"the layer itself: {error}")
+    yield from tally.outcome()
+
+
+class _Tally:
+    """What the checks of one strategy come to.
+
+    Attributes:
+        refused: the first failure that is not waived.
+        unchecked: why nothing can be said, where a question has no answer.
+        waived: failures that are waived, by check.
+    """
+
+    def __init__(self, cell: Cell) -> None:
+        self.layer, (self.strategy,), self.device = cell.group.layer, cell.strategies, cell.group.device
+        self.waive = cell.waive
+        self.refused: CaseStatus | None = None
+        self.unchecked: CaseStatus | None = None
+        self.waived: dict[str, str] = {}
+
+    def status(self, word: Status, reason: str, group: Group | None = None) -> CaseStatus:
+        """A status of the strategy, of all sizes or of one that is to be measured."""
+        where: dict[str, Any] = {} if group is None else {
+            "dims": group.dims, "dtype": group.dtype, "threads": group.threads
+        }  # fmt: skip
+        return CaseStatus(self.layer, self.strategy, word, reason, "gate", device=self.device, **where)
+
+    def refuse(self, word: Status, reason: str) -> None:
+        """Take note of a failure."""
+        self.refused = self.refused or self.status(word, reason)
+
+    def take(self, results: Sequence[Check | Training]) -> bool:
+        """Take note of results; whether one refuses the strategy."""
+        bad = [r for r in results if failed(r)]
+        held = [r for r in bad if _check_of(r) not in self.waive]
+        for r in bad:
+            if _check_of(r) in self.waive:
+                self.waived.setdefault(_check_of(r), describe_failure(r))
+        if held:
+            self.refuse("wrong", _reason(held[0]))
+        for r in results:
+            if unjudged(r):
+                self.unchecked = self.unchecked or self.status("unchecked", r.detail)
+        return bool(held)
+
+    def without_answer(self, stage: Stage, error: StrategyError | UnsoundLayerError) -> Iterator[CaseStatus]:
+        """What a stage that raised comes to, where others can be asked all the same.
+
+        Raises:
+            StrategyError, UnsoundLayerError: the one given, where nothing else need be asked.
+        """
+        if isinstance(error, StrategyError) and stage.check in self.waive and error.status != "oom":
+            self.waived.setdefault(stage.check, f"{stage.text}: {error}")
+        elif error.status == "oom" and stage.group is not None:
+            yield self.status("oom", f"{stage.text}: {error}", stage.group)
+        else:
+            raise error
+
+    def uncovered(self, values: Sequence[Check], dtypes: Sequence[str], sizes: Sequence[Group]) -> Iterator[CaseStatus]:
+        """Sizes to be measured of which nothing could be judged; takes note of such dtypes."""
+        for group, gap in unchecked_groups(values, sizes):
+            yield self.status("unchecked", gap, group)
+        measured = {g.dtype for g in sizes}
+        gap = unchecked_dtype(values, [d for d in dtypes if d not in measured])
+        if gap or not dtypes:
+            self.unchecked = self.unchecked or self.status("unchecked", gap or values[0].detail)
+
+    def outcome(self) -> Iterator[CaseStatus | Waived]:
+        """The strategy's status where it has one, else what is waived."""
+        if status := self.refused or self.unchecked:
+            yield status
+            return
+        yield from (Waived(self.layer, self.strategy, self.device, *pair) for pair in self.waived.items())
 
 
 def answered(subject: Subject, stage: Stage) -> list[Check | Training]:
@@ -171,6 +222,16 @@ def failed(result: Check | Training) -> bool:
     return result.result == "wrong" and not (isinstance(result, Check) and result.upstream)
 
 
+def _check_of(result: Check | Training) -> str:
+    return "training" if isinstance(result, Training) else result.check
+
+
+def _reason(result: Check | Training) -> str:
+    """A failure in a line, with what to do next."""
+    about = (result.tensor, result.detail) if isinstance(result, Check) else ()
+    return with_next(describe_failure(result), of_check(_check_of(result), *about))
+
+
 def describe_failure(result: Check | Training) -> str:
     """One line: check, tensor, where, error and bound."""
     if isinstance(result, Training):
@@ -186,21 +247,15 @@ def describe_failure(result: Check | Training) -> str:
 PARALLEL = Question("data_parallel", data_parallel, mean_of_both, count=2, optional=True)
 
 
-def _in_a_fresh_one_too(
-    process: Process, subject: Subject, other: SubjectProcess, interpret: bool
-) -> list[Check | Training]:
+def _in_a_fresh_one_too(process: Process, subject: Subject, other: SubjectProcess, interpret: bool) -> list[Check]:
     """What takes two processes, in the strategy's own and in one that has never met it."""
     with process.second(interpret) as second:
         pair = tuple(Remote(each, subject.layer_name, subject.strategy_name) for each in (other, second))
         if "compiler" in subject.claims.needs:
             other.forget()
             second.forget()
-        seed = process.job.seed
-        both = (
-            Stage("fresh_process", "two processes", lambda: [*_fresh(subject, pair, seed)]),
-            Stage(PARALLEL.check, "data-parallel training", lambda: in_two_processes(subject, pair, seed)),
-        )
-        return [result for stage in both for result in answered(subject, stage)]
+        found = [*_fresh(subject, pair, process.job.seed)]
+        return found + in_two_processes(subject, pair, process.job.seed)
 
 
 def _fresh(subject: Subject, pair: Sequence[Remote], seed: int) -> Iterator[Check]:
@@ -245,4 +300,6 @@ def in_two_processes(subject: Subject, pair: Sequence[Remote], seed: int) -> lis
     if subject.claims.gradients != "tape":
         reason = "gradients don't go through the tape"
         return [subject.check("data_parallel", dtype, dims, "answer", "not_applicable", detail=reason)]
-    return compare(replace(subject, asked=_Both(pair)), PARALLEL, dims, dtype, seed, 1)
+    asked = replace(subject, asked=_Both(pair))
+    found = within_limits(subject, PARALLEL.check, lambda: compare(asked, PARALLEL, dims, dtype, seed, 1))
+    return [c for c in found if isinstance(c, Check)]

@@ -104,6 +104,7 @@ class Cell:
         baseline: the strategy that is also timed against itself.
         interpret: whether Triton kernels run in its interpreter.
         scope: what is checked in the cells of the gate.
+        waive: in a ``gate`` cell, checks that do not keep the strategy from being timed.
     """
 
     kind: Kind
@@ -115,6 +116,7 @@ class Cell:
     baseline: str = ""
     interpret: bool = False
     scope: Scope = Scope()
+    waive: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -207,6 +209,7 @@ class Job:
                     "group": Group(**c["group"]),
                     "sizes": tuple(Group(**g) for g in c["sizes"]),
                     "scope": scope_of(c["scope"]),
+                    "waive": tuple(c["waive"]),
                 }
             )
             for c in data["cells"]

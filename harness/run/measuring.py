@@ -20,6 +20,7 @@ from harness.measure.conditions import conditions_of
 from harness.measure.passes import Ready, ready
 from harness.measure.roofs import roofs
 from harness.measure.sampler import Arm, Series, sample, warm_up
+from harness.records.advice import ENDED, TIMED, with_next
 from harness.records.dims import dims_of
 from harness.records.schema import LOOPED, CaseStatus, FirstCall, Group, Memory, Rounds, Samples, Status, Work
 from harness.run.jobs import Cell, note_bytes
@@ -123,7 +124,8 @@ class Bench:
     def failed(self, strategy: str, stage: str, error: Exception, passed: str = "") -> CaseStatus:
         """The status of a strategy that raised."""
         leave_if_the_device_is_lost(self.group.device)
-        return self.status(strategy, *status_of(error), stage, passed)
+        status, reason = status_of(error)
+        return self.status(strategy, status, with_next(reason, ENDED[status] if strategy else ""), stage, passed)
 
     def status(self, strategy: str, status: Status, reason: str, stage: str, passed: str = "") -> CaseStatus:
         """The status of a strategy in this group."""
@@ -259,7 +261,7 @@ def _judged(bench: Bench, warm: dict[str, _Warm], passed: str, names: Sequence[s
             yield bench.failed(strategy, "time", error, alone)
         else:
             if wrong:
-                yield bench.status(strategy, "wrong", wrong, "time", alone)
+                yield bench.status(strategy, "wrong", with_next(wrong, TIMED), "time", alone)
 
 
 def _noting(process: Process, notes: dict[str, bytes], current: list[str]) -> Callable[[Arm], None]:

@@ -27,6 +27,7 @@ from harness.run.groups import groups_of
 from harness.run.jobs import Cell, Job, Kind
 from harness.run.narrowing import with_dims, with_passes, with_scope_dims, without_variants
 from harness.run.room import no_room
+from harness.run.waivers import refuse_unknown, waived_for
 from harness.run.wanted import PROFILES, Machine, Profile, UsageError, Wanted
 
 Failures = frozenset[tuple[str, str]]
@@ -224,7 +225,7 @@ def make_plan(
     if wanted.measure and not able:
         raise UsageError(f"no size has room: {group.dims} {tight}; give smaller ones by --dims")
     passes = {group: groups[group] for group in able}
-    gates = tuple(_gate(wanted, facts, device, passes) for facts, device in checked)
+    gates = tuple(_gate(wanted, facts, device, passes, baselines) for facts, device in checked)
     return Plan(
         wanted, profile, sources, passes, able, gates, tuple(statuses), baselines,
         {(s.layer, s.strategy): s for s in strategies}, left_out, tuple(passes),
@@ -261,6 +262,8 @@ def _checked(
     ways = list(dict.fromkeys(s.strategy for s in strategies if s.layer in chosen))
     valid("strategy", wanted.strategies, ways)
     valid("baseline", (wanted.baseline,) if wanted.baseline else (), ways)
+    bases = [wanted.baseline or layer.reference for layer in layers if layer.layer in chosen and wanted.measure]
+    refuse_unknown(wanted.waive, ways, bases)
     for layer in layers:
         own = {s.strategy: s.error for s in strategies if s.layer == layer.layer}
         why = own.get(layer.reference, "there is none of that name")
@@ -312,11 +315,15 @@ def _status(facts: StrategyFacts, status: Status, reason: str, device: str, grou
     return CaseStatus(facts.layer, facts.strategy, status, reason, "plan", device=device, **where)  # type: ignore[arg-type]
 
 
-def _gate(wanted: Wanted, facts: StrategyFacts, device: str, groups: Iterable[Group]) -> Cell:
-    """A strategy's gate; sizes to be measured are checked too where it will be timed."""
+def _gate(
+    wanted: Wanted, facts: StrategyFacts, device: str, groups: Iterable[Group], baselines: Mapping[str, str]
+) -> Cell:
+    """A strategy's gate; sizes to be measured are checked too where it will be timed. No baseline has a waiver."""
     runs = device in facts.devices
     sizes = tuple(g for g in groups if runs and wanted.measure and g.layer == facts.layer and g.device == device)
     group = Group(facts.layer, "", "", device, 1)
+    is_baseline = wanted.measure and facts.strategy == baselines[facts.layer]
     return Cell(
-        "gate", (facts.strategy,), group, sizes=sizes, interpret=bool(facts.kernels) and not runs, scope=wanted.scope
-    )
+        "gate", (facts.strategy,), group, sizes=sizes, interpret=bool(facts.kernels) and not runs, scope=wanted.scope,
+        waive=() if is_baseline else waived_for(wanted.waive, facts.strategy),
+    )  # fmt: skip

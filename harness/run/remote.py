@@ -18,6 +18,7 @@ from harness.run import subject
 from harness.run.jobs import GREETING, how_it_ended
 from harness.verify.asking import Claims, StrategyError
 from harness.verify.probes import Answer, Probe, WrongAnswerError
+from harness.verify.wasteful import WastefulError
 
 _FRESH = multiprocessing.get_context("spawn")
 _FORKED = multiprocessing.get_context("forkserver")
@@ -110,6 +111,7 @@ class Remote:
             tuple(found["needs"]),
             tuple(found["kernels"]),
             found["dead_backward"],
+            tuple(found["limits"]),
         )
 
     def ask(self, probe: Probe, dims: Dims, values: Sequence[Values], **options: Any) -> Answer:
@@ -140,6 +142,8 @@ class Remote:
 def _raised(reply: dict[str, Any]) -> dict[str, Any]:
     if "wrong" in reply:
         raise WrongAnswerError(*reply["wrong"])
+    if "wasteful" in reply:
+        raise WastefulError(*reply["wasteful"])
     if "error" in reply:
         raise StrategyError(*reply["error"])
     if not reply.keys() & {"answer", "claims"}:

@@ -106,6 +106,7 @@ class Shelf:
 
         from harness.verify.asking import StrategyError, answer, claims_of, status_of
         from harness.verify.probes import WrongAnswerError
+        from harness.verify.wasteful import WastefulError
 
         if request["kind"] == "forget":
             if "torch._dynamo" in sys.modules:
@@ -132,6 +133,8 @@ class Shelf:
             return {"answer": plain}
         except WrongAnswerError as wrong:
             return {"wrong": [wrong.tensor, str(wrong)]}
+        except WastefulError as waste:
+            return {"wasteful": [waste.tensor, str(waste)]}
         except StrategyError as error:
             self._leave_if_the_device_is_lost()
             return {"error": [error.status, str(error)]}

@@ -80,7 +80,8 @@ class Wanted:
     ``allocator`` is ``fixed`` (glibc's thresholds pinned) or ``system`` (left to move). ``scope`` is how much the gate
     checks; without ``measure`` there is nothing but the gate. ``dims`` and ``passes`` are only these sizes and passes,
     in the profile or not; a layer that no entry of ``dims`` names is left out. ``shard`` is (number, of how many), the
-    first being 1, or empty for the whole plan.
+    first being 1, or empty for the whole plan. ``waive`` are refusals to set aside, each ``CHECK`` or
+    ``CHECK:STRATEGY`` (see waivers.py).
     """
 
     profile: str = "default"
@@ -98,6 +99,7 @@ class Wanted:
     dims: tuple[str, ...] = ()
     passes: tuple[str, ...] = ()
     shard: tuple[int, ...] = ()
+    waive: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Literal
 
 import pytest
 
-from harness.analyse.gate import NOT_HERE
+from harness.analyse.gate import NOT_HERE, PASSED
 from harness.analyse.limit import Limited, limited
 from harness.analyse.statistics import FEWEST_LAUNCHES
 from harness.notebook import Verified, verify
@@ -46,6 +46,7 @@ class Layerbench:
         check: Names = (),
         dtype: Names = (),
         dims: str = "",
+        waive: Names = (),
         seed: int = 0,
         timeout: float = 180.0,
     ) -> Verified:
@@ -58,7 +59,7 @@ class Layerbench:
             strategy: one or several.
             from_: folders or files, from the test suite's root on, or packages.
             quick: only what finds wrong numbers; False for all checks.
-            device, check, dtype, dims, seed, timeout: as in ``harness.notebook.verify``.
+            device, check, dtype, dims, waive, seed, timeout: as in ``harness.notebook.verify``.
 
         Raises:
             AssertionError: with a line for each wrong answer, and the command that asks for just that again.
@@ -67,10 +68,10 @@ class Layerbench:
         __tracebackhide__ = True
         found = verify(
             layer=layer, strategy=strategy, device=device, quick=quick, check=check, dtype=dtype, dims=dims,
-            from_=self._found(from_), seed=seed, timeout=timeout,
+            waive=waive, from_=self._found(from_), seed=seed, timeout=timeout,
         )  # fmt: skip
         cannot = found.gate["result"].isin(NOT_HERE)
-        if found.missed or cannot.empty or not (cannot | (found.gate["result"] == "ok")).all():
+        if found.missed or cannot.empty or not (cannot | found.gate["result"].isin(PASSED)).all():
             raise AssertionError("\n".join(found.problems) or "nothing was checked")
         if cannot.any():
             pytest.skip("; ".join(found.problems))

@@ -20,6 +20,7 @@ from harness.layers.gradients import MissingGradientError
 from harness.layers.spec import Dims, Layer, Strategy
 from harness.records.schema import Status
 from harness.verify.probes import Answer, Probe, WrongAnswerError
+from harness.verify.wasteful import WastefulError
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Claims:
     needs: tuple[str, ...]
     kernels: tuple[str, ...]
     dead_backward: bool = False
+    limits: tuple[str, ...] = ()
 
     @property
     def working_dtype(self) -> str:
@@ -47,7 +49,7 @@ def claims_of(strategy: Strategy) -> Claims:
     """What the gate needs to know of a strategy."""
     dead = callable(getattr(module_class(strategy.forward), "backward", None))
     kernels = tuple(dict.fromkeys(k.function.__name__ for k in strategy.kernels))
-    return Claims(strategy.gradients, strategy.dtypes, strategy.needs, kernels, dead)
+    return Claims(strategy.gradients, strategy.dtypes, strategy.needs, kernels, dead, strategy.limits)
 
 
 class StrategyError(Exception):
@@ -66,6 +68,7 @@ class Asked(Protocol):
 
         Raises:
             WrongAnswerError: an answer that is wrong whatever its numbers.
+            WastefulError: one that is right, and wastes something.
             StrategyError: the strategy raised.
         """
         ...
@@ -93,7 +96,7 @@ def answer(
     try:
         refuse_arguments(layer, strategy)
         found = probe(strategy, dims, values, **options)
-    except WrongAnswerError:
+    except (WrongAnswerError, WastefulError):
         raise
     except MissingGradientError as error:
         raise WrongAnswerError(error.tensor, str(error)) from None

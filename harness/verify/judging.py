@@ -29,6 +29,7 @@ from harness.verify.reference import Question as Question
 from harness.verify.reference import Yardstick as Yardstick
 from harness.verify.reference import as_given as as_given
 from harness.verify.soundness import UnsoundLayerError
+from harness.verify.wasteful import WastefulError
 
 
 @dataclass(frozen=True)
@@ -214,6 +215,8 @@ def look(subject: Subject, check: str, probe: Probe, dims: Dims, dtype: str, see
         subject.asked.ask(probe, dims, values, **options)
     except WrongAnswerError as wrong:
         return subject.check(check, dtype, dims, wrong.tensor, "wrong", seed=seed, detail=str(wrong))
+    except WastefulError as waste:
+        return subject.check(check, dtype, dims, waste.tensor, "wasteful", seed=seed, detail=str(waste))
     return subject.check(check, dtype, dims, "behaviour", "ok", seed=seed)
 
 

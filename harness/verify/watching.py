@@ -26,6 +26,7 @@ from harness.layers.drawing import Values
 from harness.layers.gradients import build, vjp
 from harness.layers.spec import Dims, Strategy
 from harness.verify.probes import Answer, WrongAnswerError, gradients, leaves
+from harness.verify.wasteful import WastefulError
 
 SETTLING_SECONDS = 0.05
 CALLS = 3
@@ -61,7 +62,13 @@ def _tensors(kept: Any) -> Iterator[Tensor]:
 
 
 def context(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
-    """No tensor hangs on ``ctx`` as an attribute: there it escapes saved-tensor hooks and the version counter."""
+    """No tensor hangs on ``ctx`` as an attribute: there hooks that offload what is saved do not see it.
+
+    It escapes the version counter too, and is stale after an update: that is asked by ``probes.updated_between``.
+
+    Raises:
+        WastefulError: one does.
+    """
     (mine,) = values
     instance = build(strategy, dims, mine.parameters)
     output = instance.call(instance.parameters, leaves(mine))
@@ -69,30 +76,42 @@ def context(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answer:
         for name, kept in vars(node).items():
             if any(True for _ in _tensors(kept)):
                 function = type(node)._forward_cls.__name__
-                raise WrongAnswerError(f"ctx.{name} of {function}", "a tensor that save_for_backward should keep")
+                raise WastefulError(f"ctx.{name} of {function}", "a tensor that save_for_backward should keep")
     return {}
 
 
 def returned(strategy: Strategy, dims: Dims, values: Sequence[Values], wanted: Sequence[str]) -> Answer:
-    """What hand-written backwards return has its input's shape, and is None for what is frozen."""
+    """What hand-written backwards return has its input's shape, and is None for what is frozen.
+
+    Raises:
+        WrongAnswerError: another shape, which autograd would sum.
+        WastefulError: a gradient that nobody asked for, which autograd drops.
+    """
     (mine,) = values
     instance = build(strategy, dims, mine.parameters)
     inputs = {n: x.detach().requires_grad_(n in wanted) for n, x in mine.inputs.items()}
     for name, parameter in instance.parameters.items():
         parameter.requires_grad_(name in wanted)
     output = instance.call(instance.parameters, inputs)
-    problems: list[str] = []
-    with _listening(_functions(output), problems):
+    wrong: list[str] = []
+    unasked: list[str] = []
+    with _listening(_functions(output), wrong, unasked):
         operands = {**inputs, **instance.parameters}
         torch.autograd.grad(output, [operands[n] for n in wanted], mine.cotangent, allow_unused=True)
-    if problems:
-        raise WrongAnswerError("what backward returns", problems[0])
+    if wrong:
+        raise WrongAnswerError("what backward returns", wrong[0])
+    if unasked:
+        raise WastefulError("what backward returns", unasked[0])
     return {}
 
 
 @contextmanager
-def _listening(nodes: Sequence[Any], problems: list[str]) -> Iterator[None]:
-    """Look at what each node's ``backward`` returns; autograd itself would sum or drop it in silence."""
+def _listening(nodes: Sequence[Any], wrong: list[str], unasked: list[str]) -> Iterator[None]:
+    """Look at what each node's ``backward`` returns; autograd itself would sum or drop it in silence.
+
+    Args:
+        wrong: gets a line for each gradient of another shape, ``unasked``: for each of an operand that is frozen.
+    """
     shapes = {id(n): [tuple(f._input_metadata[k].shape) for f, k in n.next_functions if f is not None] for n in nodes}
     classes = {type(node)._forward_cls for node in nodes}
     originals = {cls: cls.__dict__.get("backward") for cls in classes}
@@ -107,11 +126,11 @@ def _listening(nodes: Sequence[Any], problems: list[str]) -> Iterator[None]:
             wanted = shapes.get(id(ctx), [])
             for position, (g, need) in enumerate(zip(given, needed, strict=False)):
                 if isinstance(g, Tensor) and not need:
-                    problems.append(f"{cls.__name__}: a gradient of argument {position}, which is frozen")
+                    unasked.append(f"{cls.__name__}: a gradient of argument {position}, which is frozen")
             pairs = [g for g, need in zip(given, needed, strict=False) if need]
             for g, shape in zip(pairs, wanted, strict=False):
                 if isinstance(g, Tensor) and tuple(g.shape) != shape:
-                    problems.append(f"{cls.__name__}: a gradient of shape {tuple(g.shape)} for an argument of {shape}")
+                    wrong.append(f"{cls.__name__}: a gradient of shape {tuple(g.shape)} for an argument of {shape}")
             return answer
 
         return staticmethod(backward)

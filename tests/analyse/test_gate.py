@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from harness.analyse import frames, gate
-from harness.records.schema import SCHEMA, CellEnd, Check, ControlResult, Training
+from harness.records.gate import ControlResult
+from harness.records.schema import SCHEMA, CellEnd, Check, Training
 from harness.records.store import FILE, Journal, Run, read
 from harness.report import tables
 

@@ -52,7 +52,8 @@ def _yardstick(layer: str) -> Yardstick:
 
 def _alarms(subject: Subject, all_stages: Iterator[Stage]) -> list[str]:
     name = f"{subject.layer_name}/{subject.strategy_name}"
-    return [f"{name}: {describe_failure(r)}" for stage in all_stages for r in stage.run() if failed(r)]
+    results = (r for stage in all_stages for r in stage.run())
+    return [f"{name}: {describe_failure(r)}" for r in results if failed(r) or r.result == "wasteful"]
 
 
 @pytest.mark.timeout(1200)

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from harness.layers.discover import Entry, load, scan
+from harness.records.schema import Check, Training
 from harness.run.gate import describe_failure, failed
 from harness.run.worker import live_and_die_with_the_parent
 from harness.verify.asking import Local, StrategyError, claims_of
@@ -71,7 +72,7 @@ class Court:
             for stage in stages(self.subject(self.original), self.seed):
                 began = time.perf_counter()
                 results = stage.run()
-                wrong = [describe_failure(r) for r in results if failed(r)]
+                wrong = [describe_failure(r) for r in results if _caught(r)]
                 if wrong:
                     raise SystemExit(f"the original does not pass: {wrong[0]}")
                 if warm and time.perf_counter() - began > SLOW_SECONDS:
@@ -101,13 +102,18 @@ class Court:
             except StrategyError as error:
                 return Fate(number, "raised", stage.check, f"{stage.text}: {error}"[:300])
             for result in results:
-                if failed(result):
+                if _caught(result):
                     return Fate(number, "wrong", stage.check, describe_failure(result)[:300])
                 if result.result == "limited" and stage.text not in self.unsupported:
                     refused = refused or Fate(
                         number, "unsupported", stage.check, f"{stage.text}: {result.detail}"[:300]
                     )
         return refused or Fate(number, "survived")
+
+
+def _caught(result: Check | Training) -> bool:
+    """Whether a mutant is told from its original, which wastes nothing either."""
+    return failed(result) or result.result == "wasteful"
 
 
 def _loaded(entry: Entry) -> Any:

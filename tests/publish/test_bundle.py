@@ -17,7 +17,8 @@ from harness.publish import seal as sealing
 from harness.publish.check import Finding, check
 from harness.publish.evidence import read_run
 from harness.publish.opening import BundleError, opened
-from harness.records.schema import CaseStatus, ControlResult
+from harness.records.gate import ControlResult
+from harness.records.schema import CaseStatus
 from harness.records.store import Journal, StoreError
 from harness.report import everything
 from tests.conftest import ROOT, Cli

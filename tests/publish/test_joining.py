@@ -8,6 +8,8 @@ import pytest
 
 from harness.analyse import frames
 from harness.publish.joining import join
+from harness.publish.merging import merged
+from harness.records.gate import Waived
 from harness.records.schema import CaseStatus, CellEnd, Group, Roof, as_record
 from harness.records.store import FILE, Journal, Record, Run, StoreError, read
 from harness.run.shards import END, plan_digest
@@ -32,7 +34,8 @@ def _shard(folder: Path, number: int, of: int = 2, ended: bool = True, load: flo
     slow = as_record(CaseStatus("wave", "other", "wrong", "no", "gate", device="cpu"))
     journal = Journal(folder)
     journal.write([first, {**ENVIRONMENT, "load_1min": load}, *facts, CellEnd(0.0)], "header", 1)
-    journal.write([{**check("fast", "values"), "layer": "wave"}, slow, CellEnd(1.0)], "gate wave/fast cpu", 2)
+    waived = Waived("wave", "fast", "cpu", "jacrev", "jacrev: Jacobian for w: error 9, bound 1")
+    journal.write([{**check("fast", "values"), "layer": "wave"}, slow, waived, CellEnd(1.0)], "gate wave/fast cpu", 2)
     journal.write([Roof("cpu", 1, "copy", "", 2**n, 1e9 + number) for n in (10, 20)] + [CellEnd(1.0)], "roofs cpu 1", 2)
     for group in mine:
         for launch in range(1, 9):
@@ -51,6 +54,16 @@ def _joined(tmp_path: Path, *numbers: int) -> tuple[Run, list[Run]]:
     of = len(numbers)
     folders = [_shard(tmp_path / f"s{n}", n, of, load=n) for n in numbers]
     return read(join(folders, tmp_path / "whole")), [read(f) for f in folders]
+
+
+def test_a_waiver_of_several_shards_is_there_once_and_marks_the_rows_of_all(tmp_path: Path) -> None:
+    whole, _ = _joined(tmp_path, 1, 2)
+    assert len(whole.of("waived")) == 1
+    timing = frames.timing(whole)
+    assert set(timing.loc[timing["strategy"] == "fast", "verdict"]) == {"waived: jacrev"}
+    (both,) = merged([whole, whole], 1).of("run")
+    assert both["wanted"]["strategies"] == whole.of("run")[0]["wanted"]["strategies"]
+    assert frames.waivers(merged([whole, whole], 1)) == {("wave", "fast", "cpu"): "waived: jacrev"}
 
 
 def test_all_records_are_there_once(tmp_path: Path) -> None:

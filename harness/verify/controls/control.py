@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Generator, Tensor
@@ -24,6 +24,7 @@ class Control:
         dear: whether it takes two processes, so that it runs in ``verify --full`` and the tests only.
         cuda: whether it can show on a GPU only.
         interpreted: whether it can show in Triton's interpreter only, which knows every address that is touched.
+        result: the word that the check must have for it.
     """
 
     fault: int
@@ -34,6 +35,7 @@ class Control:
     dear: bool = False
     cuda: bool = False
     interpreted: bool = False
+    result: Literal["wrong", "wasteful"] = "wrong"
 
 
 def normal(shape: tuple[int, ...], generator: Generator) -> Tensor:

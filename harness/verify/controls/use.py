@@ -250,11 +250,13 @@ CONTROLS = {
     "each_step": Control(34, "compiled again at each step", "compile", plain(_compiled_each_step)),
     "run_again": Control(35, "wrong when run again", "checkpoint", plain(_wrong_when_run_again)),
     "shared": Control(35, "copies share parameters", "copies", Strategy(_SharedByCopies)),
-    "work": Control(36, "works for what is frozen", "backward_returns", by_hand(_works_for_the_frozen)),
+    "work": Control(
+        36, "works for what is frozen", "backward_returns", by_hand(_works_for_the_frozen), result="wasteful"
+    ),
     "frozen": Control(36, "wrong where an input is frozen", "frozen", by_hand(_wrong_where_frozen)),
     "processes": Control(37, "multiplies by the processes", "data_parallel", plain(_counts_processes), dear=True),
     "output_on_ctx": Control(38, "output kept on ctx", "released", by_hand(keep=_output_on_ctx)),
-    "input_on_ctx": Control(39, "input kept on ctx", "context", by_hand(keep=_input_on_ctx)),
+    "input_on_ctx": Control(39, "input kept on ctx", "context", by_hand(keep=_input_on_ctx), result="wasteful"),
     "race": Control(40, "loses an update now and then", "repeats", _losing_updates()),
     "autotune": Control(41, "the first call accumulates several times", "values", _wrong_at_first()),
     "growing": Control(42, "keeps every output", "steady_memory", plain(_growing)),

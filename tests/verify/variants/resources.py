@@ -151,7 +151,7 @@ def _patching(x: Tensor, slope: Tensor, shift: Tensor) -> Tensor:
 
 CONTROLS = {
     "output_on_ctx": Control(38, "output in a closure on ctx", "released", by_hand(_OutputInAClosure)),
-    "input_on_ctx": Control(39, "input in a tuple on ctx", "context", by_hand(_InATuple)),
+    "input_on_ctx": Control(39, "input in a tuple on ctx", "context", by_hand(_InATuple), result="wasteful"),
     "race": Control(40, "adds a row twice now and then", "repeats", _twice_now_and_then()),
     "growing": Control(42, "keeps every graph", "steady_memory", plain(_graph_kept)),
     "seeding": Control(43, "seeds the generator", "global_state", _after(lambda: torch.default_generator.manual_seed(7))),
@@ -161,7 +161,7 @@ CONTROLS = {
 }  # fmt: skip
 
 MORE = {
-    "namespace": Control(39, "input in an object on ctx", "context", by_hand(_InANamespace)),
+    "namespace": Control(39, "input in an object on ctx", "context", by_hand(_InANamespace), result="wasteful"),
     "blocks": Control(40, "a race between blocks of rows", "repeats", _race_between_blocks()),
     "one_tensor": Control(42, "one tensor that grows", "steady_memory", plain(_one_growing_tensor)),
     "arrays": Control(42, "keeps arrays that are no tensors", "steady_memory", plain(_arrays_kept)),

@@ -228,7 +228,7 @@ CONTROLS = {
     "when_compiled": Control(34, "an operator that hides that it writes", "compile", by_hand(_UndeclaredMutation)),
     "each_step": Control(34, "depends on the length of a list", "compile", plain(_by_the_length_of_a_list)),
     "run_again": Control(35, "wrong for an input that it has met", "checkpoint", plain(_seen_before)),
-    "work": Control(36, "the input's gradient always", "backward_returns", by_hand(_InputAlways)),
+    "work": Control(36, "the input's gradient always", "backward_returns", by_hand(_InputAlways), result="wasteful"),
     "frozen": Control(36, "gradients lose their places", "frozen", by_hand(_PlacesLost)),
     "processes": Control(37, "sums over processes by itself", "data_parallel", with_slopes(_reduced_twice), dear=True),
     "once": Control(48, "differentiates a recomputed forward", "double_backward", by_hand(_AsRecomputed)),
@@ -244,6 +244,6 @@ MORE = {
     "ensemble": Control(32, "vmap over parameters", "per_sample", by_hand(_VmapWithOneSetOfParameters)),
     "thrown_away": Control(
         36, "works for what is frozen and throws it away", "backward_returns",
-        with_slopes(lambda dx, da, db: (dx, over_rows(da), over_rows(db))),
+        with_slopes(lambda dx, da, db: (dx, over_rows(da), over_rows(db))), result="wasteful",
     ),
 }  # fmt: skip

@@ -40,10 +40,12 @@ def main(connection: Connection, sources: tuple[str, ...], device: str, interpre
     import torch
 
     from harness.verify.interpreting import quicken
+    from harness.verify.narrow_floats import widen
     from harness.verify.state import remember_state
 
     torch.set_num_threads(1)
     if interpret:
+        widen()
         quicken()
     remember_state()
     shelf = Shelf(sources, device)

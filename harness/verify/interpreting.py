@@ -1,4 +1,4 @@
-"""Triton's interpreter made strict about memory, as a GPU is not, and quicker; its numbers are as they were.
+"""Triton's interpreter made strict about memory, as a GPU is not, and quicker; numbers are narrow_floats.py's business.
 
 Strict: what would be undefined on a GPU shows here. An address that a kernel loads from or stores to must lie within
 one of the tensors that it was given, from first to last element; where a mask is off, a load without ``other`` gives
@@ -101,6 +101,7 @@ def strict_memory() -> Iterator[None]:
         return
     builder = interpreter.InterpreterBuilder
     convert, load, store = interpreter._implicit_cvt, builder.create_masked_load, builder.create_masked_store
+    add, swap = builder.create_atomic_rmw, builder.create_atomic_cas
     given: list[tuple[int, int]] = []
     beyond: list[str] = []
 
@@ -110,7 +111,7 @@ def strict_memory() -> Iterator[None]:
         return convert(argument)
 
     def look(pointers: Any, mask: Any, what: str) -> None:
-        addresses = pointers.data[mask.data.astype(bool)]
+        addresses = pointers.data[_on(mask)]
         size = pointers.get_element_ty().primitive_bitwidth // 8
         inside = np.zeros(addresses.shape, dtype=bool)
         for start, end in given:
@@ -118,23 +119,38 @@ def strict_memory() -> Iterator[None]:
         if not inside.all():
             beyond.append(what)
 
-    def create_masked_load(self: Any, pointers: Any, mask: Any, other: Any, *rest: Any) -> Any:
+    def create_masked_load(self: Any, pointers: Any, mask: Any, other: Any, *rest: Any, **more: Any) -> Any:
         look(pointers, mask, "read from")
-        loaded = load(self, pointers, mask, other, *rest)
+        loaded = load(self, pointers, mask, other, *rest, **more)
         if other is None and loaded.data.dtype.kind == "f":
-            loaded.data[~mask.data.astype(bool)] = float("nan")
+            loaded.data[~_on(mask)] = float("nan")
         return loaded
 
     def create_masked_store(self: Any, pointers: Any, value: Any, mask: Any, *rest: Any) -> Any:
         look(pointers, mask, "written")
         return store(self, pointers, value, mask, *rest)
 
+    def create_atomic_rmw(self: Any, operation: Any, pointers: Any, value: Any, mask: Any, *rest: Any) -> Any:
+        look(pointers, mask, "written")
+        return add(self, operation, pointers, value, mask, *rest)
+
+    def create_atomic_cas(self: Any, pointers: Any, *rest: Any) -> Any:
+        look(pointers, np.ones(pointers.data.shape, dtype=bool), "written")
+        return swap(self, pointers, *rest)
+
     interpreter._implicit_cvt = implicit_cvt
     builder.create_masked_load, builder.create_masked_store = create_masked_load, create_masked_store
+    builder.create_atomic_rmw, builder.create_atomic_cas = create_atomic_rmw, create_atomic_cas
     try:
         yield
     finally:
         interpreter._implicit_cvt = convert
         builder.create_masked_load, builder.create_masked_store = load, store
+        builder.create_atomic_rmw, builder.create_atomic_cas = add, swap
     if beyond:
         raise WrongAnswerError("memory", f"{beyond[0]} beyond the end of a tensor that a kernel was given")
+
+
+def _on(mask: Any) -> Any:
+    """A mask as an array: block pointers and descriptors come with one, all else with a tensor of the interpreter."""
+    return np.asarray(mask if isinstance(mask, np.ndarray) else mask.data, dtype=bool)

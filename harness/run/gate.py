@@ -14,6 +14,7 @@ import torch
 
 from harness.layers.drawing import Values
 from harness.layers.spec import Dims
+from harness.records.dims import dims_of
 from harness.records.schema import CaseStatus, Check, Status, Training
 from harness.run.jobs import Cell, Scope
 from harness.run.process import Process
@@ -37,6 +38,7 @@ def gate(process: Process, cell: Cell) -> Iterator[Any]:
     name, (strategy_name,) = cell.group.layer, cell.strategies
     device = process.job.device
     wrong: CaseStatus | None = None
+    unseen: CaseStatus | None = None
 
     def status(word: Status, reason: str, **where: Any) -> CaseStatus:
         return CaseStatus(name, strategy_name, word, reason, "gate", device=device, **where)
@@ -54,6 +56,10 @@ def gate(process: Process, cell: Cell) -> Iterator[Any]:
                 try:
                     results = stage.run()
                 except (StrategyError, UnsoundLayerError) as error:
+                    if error.status == "unsupported":  # by the interpreter: other questions may be answered
+                        yield not_run(subject, stage, str(error))
+                        unseen = unseen or status("unsupported", str(error))
+                        continue
                     if error.status != "oom" or stage.group is None:
                         raise
                     g = stage.group
@@ -68,7 +74,7 @@ def gate(process: Process, cell: Cell) -> Iterator[Any]:
                     wrong = status("wrong", describe_failure(bad[0]))
                 if bad and stage.check in FATAL:
                     break
-            if wrong is None and _two_wanted(cell.scope):
+            if wrong is None and unseen is None and _two_wanted(cell.scope):
                 text = "in two processes"
                 process.about_to(str(cell.group), strategy_name, text)
                 results = _in_a_fresh_one_too(process, subject, other, cell.interpret)
@@ -82,8 +88,16 @@ def gate(process: Process, cell: Cell) -> Iterator[Any]:
             wrong = wrong or status("crashed", f"{error} in: {text}")
         except UnsoundLayerError as error:
             wrong = wrong or status(error.status, f"the layer itself: {error}")
-    if wrong is not None:
-        yield wrong
+    if wrong or unseen:
+        yield wrong or unseen
+
+
+def not_run(subject: Subject, stage: Stage, reason: str) -> Check:
+    """A stage that could not be asked here, as a record."""
+    dims = dict(dims_of(stage.dims)) if stage.dims else subject.layer.check[0]
+    return subject.check(
+        stage.check, stage.dtype or subject.claims.working_dtype, dims, "answer", "not_run", detail=reason
+    )
 
 
 def wanted(subject: Subject, process: Process, cell: Cell) -> Iterator[Stage]:

@@ -110,6 +110,7 @@ class Remote:
             tuple(found["needs"]),
             tuple(found["kernels"]),
             found["dead_backward"],
+            found["configurations"],
         )
 
     def ask(self, probe: Probe, dims: Dims, values: Sequence[Values], **options: Any) -> Answer:

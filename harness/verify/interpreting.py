@@ -11,7 +11,10 @@ import dataclasses
 import functools
 import importlib
 import importlib.util
+import os
+import re
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -77,6 +80,42 @@ def _remember_types(interpreter: Any) -> None:
 
     core.block_type.__init__, core.tensor.__init__ = block, tensor
     interpreter._get_np_dtype = lambda type: pointers if type.scalar.is_ptr() else dtype_of(type.scalar)
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what it was raised from, outermost first: the interpreter wraps what a kernel raises."""
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+NO_GPU = re.compile(r"active drivers|not compiled with CUDA|NVIDIA driver|No CUDA GPUs|CUDA driver version")
+"""In messages of Triton and torch where something asks for a GPU that is not there."""
+
+
+INTERPRETER = ("triton.runtime.interpreter", "harness.verify.narrow_floats", "harness.verify.libdevice")
+
+
+def not_interpreted(error: BaseException) -> str:
+    """What a kernel or its launch asks of the interpreter that only a GPU has, in a line; empty for any other error."""
+    if not os.environ.get("TRITON_INTERPRET"):
+        return ""
+    for each in causes(error):
+        text = next(iter(str(each).splitlines()), "")
+        unknown = isinstance(each, AttributeError) and "'InterpreterBuilder' object has no attribute" in text
+        if isinstance(each, NotImplementedError) and _within_interpreter(each):
+            return text
+        if unknown:
+            return f"{text.rpartition(' ')[2]} not supported in interpreter mode"
+        if isinstance(each, RuntimeError | AssertionError) and NO_GPU.search(text):
+            return text
+    return ""
+
+
+def _within_interpreter(error: BaseException) -> bool:
+    """Whether the interpreter itself raised an error, or what the harness has put into it."""
+    *_, (frame, _line) = traceback.walk_tb(error.__traceback__)
+    return frame.f_globals.get("__name__", "") in INTERPRETER
 
 
 def extent(tensor: Tensor) -> tuple[int, int]:

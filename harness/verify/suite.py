@@ -16,7 +16,18 @@ from typing import Literal
 from harness.layers.spec import Dims
 from harness.records.dims import dims_text
 from harness.records.schema import Check, Group, Training
-from harness.verify import arranging, checks, derivatives, placing, probes, state, upstream, watching, wrapping
+from harness.verify import (
+    arranging,
+    checks,
+    derivatives,
+    placing,
+    probes,
+    state,
+    tuners,
+    upstream,
+    watching,
+    wrapping,
+)
 from harness.verify.judging import Question, Subject, as_given, check_untouched, compare, look
 from harness.verify.oracle import DRAWS
 from harness.verify.search import search
@@ -27,6 +38,8 @@ Level = Literal["quick", "standard", "full"]
 LEVELS: tuple[Level, ...] = ("quick", "standard", "full")
 FEW_OPERANDS = 6
 STEPS, FEW_STEPS = 8, 4
+CONFIGURATIONS = 4
+"""Of a tuned kernel, beside the first: all of few, some of many."""
 SHAPES = {"quick": 0, "standard": 2, "full": 20}
 FEW_DRAWS = 2
 """Where a draw is large, or the question is one of shapes, layouts or order: what is wrong there is wrong by far more
@@ -104,6 +117,7 @@ def _looked(
 def _numbers(subject: Subject, seed: int, sizes: Sequence[Group]) -> Iterator[Stage]:
     """Output and gradients, in every dtype that is claimed, at odd sizes and at those to be measured."""
     check = subject.layer.check
+    yield from _tuned(subject, seed)
     for dtype in subject.claims.dtypes:
         for dims in each_option(subject.layer) if dtype == "float64" else check:
             stage = _asked(subject, checks.VALUES, dims, dtype, seed)
@@ -114,6 +128,22 @@ def _numbers(subject: Subject, seed: int, sizes: Sequence[Group]) -> Iterator[St
         if group.dtype in subject.claims.dtypes:
             run = partial(checks.size, subject, group, seed)
             yield Stage("values", f"values of {group}", run, group.dtype, group.dims, group)
+
+
+def _tuned(subject: Subject, seed: int) -> Iterator[Stage]:
+    """Of kernels under a tuner the first answer for a key, and the answers by other configurations."""
+    dims, dtype, many = subject.layer.check[0], subject.claims.working_dtype, subject.claims.configurations
+    if not many:
+        return
+    first = Question("values", tuners.first_call, probes.gradients, setting="first call of a tuned kernel")
+    stage = _asked(subject, first, dims, dtype, seed, FEW_DRAWS)
+    yield replace(stage, run=partial(checks.first_call, subject, first, dims, dtype, seed, FEW_DRAWS))
+    for number in sorted({round(k * (many - 1) / CONFIGURATIONS) for k in range(1, CONFIGURATIONS + 1)} - {0}):
+        setting = f"configuration {number + 1} of {many}"
+        other = Question(
+            "values", tuners.by_configuration, probes.gradients, setting=setting, options={"number": number}
+        )
+        yield _asked(subject, other, dims, dtype, seed, FEW_DRAWS)
 
 
 def _use(subject: Subject, seed: int) -> Iterator[Stage]:

@@ -268,7 +268,7 @@ def kernel_launches(strategy: Strategy, dims: Dims, values: Sequence[Values]) ->
     with launches(strategy.kernels) as backward:
         pullback(mine.cotangent)
     return {
-        f"{kernel.function.__name__} in {name}": torch.tensor(counts[kernel.function.__name__])
+        f"{kernel.name} in {name}": torch.tensor(counts[kernel.name])
         for kernel in strategy.kernels
         for name, counts in (("forward", forward), ("backward", backward))
         if name in kernel.passes

@@ -137,26 +137,6 @@ def far_apart(subject: Subject, dims: Dims, dtype: str, seed: int) -> list[Check
         raise
 
 
-def causality(subject: Subject, dims: Dims, dtype: str, seed: int) -> list[Check]:
-    """What comes later must not change what came before by a single bit: outputs, and gradients of later inputs."""
-    name = subject.layer.causal
-    axis, half = subject.layer.output.index(name), dims[name] // 2
-    values, other = subject.draw(dims, dtype, seed), subject.draw(dims, dtype, seed + 1)
-    inputs = {}
-    for n, x in values.inputs.items():
-        shape = subject.layer.inputs[n].names
-        inputs[n] = x.clone()
-        if name in shape:
-            later = [slice(None)] * shape.index(name) + [slice(half, None)]
-            inputs[n][tuple(later)] = other.inputs[n][tuple(later)]
-    changed = replace(values, inputs=inputs)
-    before = subject.asked.ask(probes.gradients, dims, [values])["output"].narrow(axis, 0, half)
-    after = subject.asked.ask(probes.gradients, dims, [changed])["output"].narrow(axis, 0, half)
-    same = torch.equal(before, after)
-    detail = "" if same else f"the first {half} along {name} change with what comes after them"
-    return [subject.check("causality", dtype, dims, "output", "ok" if same else "wrong", seed=seed, detail=detail)]
-
-
 def many_elements(subject: Subject, seed: int) -> list[Check]:
     """More than 2³¹ elements in one tensor; takes a GPU with room for eight of them in the narrowest dtype."""
     layer, dims = subject.layer, subject.layer.check[0]

@@ -28,6 +28,7 @@ from harness.verify import (
     watching,
     wrapping,
 )
+from harness.verify.causality import causality
 from harness.verify.judging import Question, Subject, as_given, check_untouched, compare, look
 from harness.verify.oracle import DRAWS
 from harness.verify.search import search
@@ -243,7 +244,16 @@ def _behaviour(subject: Subject, seed: int) -> Iterator[Stage]:
             yield _asked(subject, Question("guarded", placing.guarded, probes.gradients), dims, dtype, seed, FEW_DRAWS)
         yield Stage("far_apart", "far apart", partial(checks.far_apart, subject, subject.layer.check[0], dtype, seed))
     if subject.layer.causal:
-        yield Stage("causality", "causality", partial(checks.causality, subject, subject.layer.check[0], dtype, seed))
+        yield from _ahead(subject, seed)
+
+
+def _ahead(subject: Subject, seed: int) -> Iterator[Stage]:
+    """Causal layers at their first and last sizes."""
+    layer, dtype = subject.layer, subject.claims.working_dtype
+    for dims in (layer.check[0], layer.check[-1]):
+        if dims[layer.causal] > 1:
+            run = partial(causality, subject, dims, dtype, seed)
+            yield Stage("causality", f"causality {dims_text(dict(dims))}", run, dtype, dims_text(dict(dims)))
 
 
 def _shapes(subject: Subject, seed: int, level: Level) -> Iterator[Stage]:

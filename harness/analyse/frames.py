@@ -252,7 +252,9 @@ def _gate_row(run: Run, found: pd.DataFrame, layer: str, name: str, device: str)
     result = statuses[0]["status"] if statuses else "ok" if last or (partial and mine("check")) else "not_run"
     loss = trained[0]["final_loss"] if trained else None
     loss = math.nan if loss is None else float(loss)
-    return [len(mine("check")), worst, loss, result, statuses[0]["reason"] if statuses else ""]
+    unseen = [f"{c['check']} not run: {c['detail']}" for c in mine("check") if c["check"] == "races"]
+    reason = statuses[0]["reason"] if statuses else "; ".join(unseen)
+    return [len(mine("check")), worst, loss, result, reason]
 
 
 def training(run: Run) -> pd.DataFrame:

@@ -15,7 +15,8 @@ import torch
 from harness.layers.drawing import Values
 from harness.layers.spec import Dims
 from harness.records.dims import dims_of
-from harness.records.schema import CaseStatus, Check, Status, Training
+from harness.records.schema import CaseStatus, Check, Result, Status, Training
+from harness.run.deaths import crash, proof
 from harness.run.jobs import Cell, Scope
 from harness.run.process import Process
 from harness.run.remote import Remote, SubjectDiedError, SubjectProcess
@@ -43,7 +44,7 @@ def gate(process: Process, cell: Cell) -> Iterator[Any]:
     def status(word: Status, reason: str, **where: Any) -> CaseStatus:
         return CaseStatus(name, strategy_name, word, reason, "gate", device=device, **where)
 
-    text = "import"
+    text, stage = "import", None
     process.about_to(str(cell.group), strategy_name, text)
     with SubjectProcess(process.job.sources, device, cell.interpret) as other:
         try:
@@ -57,7 +58,7 @@ def gate(process: Process, cell: Cell) -> Iterator[Any]:
                     results = stage.run()
                 except (StrategyError, UnsoundLayerError) as error:
                     if error.status == "unsupported":  # by the interpreter: other questions may be answered
-                        yield not_run(subject, stage, str(error))
+                        yield instead(subject, stage, "not_run", str(error))
                         unseen = unseen or status("unsupported", str(error))
                         continue
                     if error.status != "oom" or stage.group is None:
@@ -75,7 +76,7 @@ def gate(process: Process, cell: Cell) -> Iterator[Any]:
                 if bad and stage.check in FATAL:
                     break
             if wrong is None and unseen is None and _two_wanted(cell.scope):
-                text = "in two processes"
+                text, stage = "in two processes", None
                 process.about_to(str(cell.group), strategy_name, text)
                 results = _in_a_fresh_one_too(process, subject, other, cell.interpret)
                 yield from results
@@ -85,18 +86,21 @@ def gate(process: Process, cell: Cell) -> Iterator[Any]:
         except StrategyError as error:
             wrong = wrong or status(error.status, f"{text}: {error}")
         except SubjectDiedError as error:
-            wrong = wrong or status("crashed", f"{error} in: {text}")
+            if stage and (detail := proof(error, stage.check)):
+                yield (result := instead(subject, stage, "wrong", detail))
+                wrong = wrong or status("wrong", describe_failure(result))
+            wrong = wrong or status("crashed", crash(error, stage.check if stage else "", text))
         except UnsoundLayerError as error:
             wrong = wrong or status(error.status, f"the layer itself: {error}")
     if wrong or unseen:
         yield wrong or unseen
 
 
-def not_run(subject: Subject, stage: Stage, reason: str) -> Check:
-    """A stage that could not be asked here, as a record."""
-    dims = dict(dims_of(stage.dims)) if stage.dims else subject.layer.check[0]
+def instead(subject: Subject, stage: Stage, result: Result, detail: str) -> Check:
+    """The one record of a stage that gave no answer."""
+    dims = dims_of(stage.dims) if stage.dims else subject.layer.check[0]
     return subject.check(
-        stage.check, stage.dtype or subject.claims.working_dtype, dims, "answer", "not_run", detail=reason
+        stage.check, stage.dtype or subject.claims.working_dtype, dims, "answer", result, detail=detail
     )
 
 

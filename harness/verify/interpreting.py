@@ -127,6 +127,9 @@ def extent(tensor: Tensor) -> tuple[int, int]:
     return start, start + (last + 1) * tensor.element_size()
 
 
+BEYOND = "{} beyond the end of a tensor that a kernel was given"
+
+
 @contextmanager
 def strict_memory() -> Iterator[None]:
     """While this lasts the interpreter is strict; without one, nothing changes.
@@ -149,32 +152,32 @@ def strict_memory() -> Iterator[None]:
             given.append(extent(argument))
         return convert(argument)
 
-    def look(pointers: Any, mask: Any, what: str) -> None:
-        addresses = pointers.data[_on(mask)]
+    def inside(pointers: Any, mask: Any, what: str) -> Any:
+        """The mask, off also where an address is none of a tensor's: a process would end there, or go on unseen."""
+        on = _on(mask)
         size = pointers.get_element_ty().primitive_bitwidth // 8
-        inside = np.zeros(addresses.shape, dtype=bool)
+        owned = np.zeros(on.shape, dtype=bool)
         for start, end in given:
-            inside |= (addresses >= start) & (addresses + size <= end)
-        if not inside.all():
+            owned |= (pointers.data >= start) & (pointers.data + size <= end)
+        if not (owned | ~on).all():
             beyond.append(what)
+        return interpreter.TensorHandle(on & owned, interpreter.tl.int1)
 
     def create_masked_load(self: Any, pointers: Any, mask: Any, other: Any, *rest: Any, **more: Any) -> Any:
-        look(pointers, mask, "read from")
-        loaded = load(self, pointers, mask, other, *rest, **more)
+        loaded = load(self, pointers, inside(pointers, mask, "read from"), other, *rest, **more)
         if other is None and loaded.data.dtype.kind == "f":
             loaded.data[~_on(mask)] = float("nan")
         return loaded
 
     def create_masked_store(self: Any, pointers: Any, value: Any, mask: Any, *rest: Any) -> Any:
-        look(pointers, mask, "written")
-        return store(self, pointers, value, mask, *rest)
+        return store(self, pointers, value, inside(pointers, mask, "written"), *rest)
 
     def create_atomic_rmw(self: Any, operation: Any, pointers: Any, value: Any, mask: Any, *rest: Any) -> Any:
-        look(pointers, mask, "written")
-        return add(self, operation, pointers, value, mask, *rest)
+        return add(self, operation, pointers, value, inside(pointers, mask, "written"), *rest)
 
     def create_atomic_cas(self: Any, pointers: Any, *rest: Any) -> Any:
-        look(pointers, np.ones(pointers.data.shape, dtype=bool), "written")
+        if not inside(pointers, np.ones(pointers.data.shape, dtype=bool), "written").data.all():
+            raise WrongAnswerError("memory", BEYOND.format("written"))  # it takes no mask
         return swap(self, pointers, *rest)
 
     interpreter._implicit_cvt = implicit_cvt
@@ -187,7 +190,7 @@ def strict_memory() -> Iterator[None]:
         builder.create_masked_load, builder.create_masked_store = load, store
         builder.create_atomic_rmw, builder.create_atomic_cas = add, swap
     if beyond:
-        raise WrongAnswerError("memory", f"{beyond[0]} beyond the end of a tensor that a kernel was given")
+        raise WrongAnswerError("memory", BEYOND.format(beyond[0]))
 
 
 def _on(mask: Any) -> Any:

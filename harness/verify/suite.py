@@ -231,6 +231,9 @@ def _behaviour(subject: Subject, seed: int) -> Iterator[Stage]:
     in_order = compiled or subject.interpreted  # what may differ from time to time differs at any size
     for size in (dims,) if in_order else (dims, subject.layer.check[-1]):
         yield Stage("repeats", "repeats", partial(checks.repeats, subject, size, dtype, seed))
+    if subject.interpreted and subject.claims.kernels:
+        unseen = "Triton's interpreter runs a kernel's programs one after the other; on a GPU repeats look for them"
+        yield Stage("races", "races", partial(checks.not_run, subject, "races", dims, unseen))
     yield Stage("dead_backward", "dead backward", partial(checks.dead_backward, subject, dims))
     if tape:
         yield _looked(subject, "context", watching.context, dims, dtype, seed)

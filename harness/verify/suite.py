@@ -16,24 +16,14 @@ from typing import Literal
 from harness.layers.spec import Dims
 from harness.records.dims import dims_text
 from harness.records.schema import Check, Group, Training
-from harness.verify import (
-    arranging,
-    checks,
-    derivatives,
-    placing,
-    probes,
-    state,
-    tuners,
-    upstream,
-    watching,
-    wrapping,
-)
+from harness.verify import arranging, checks, derivatives, placing, probes, state, upstream, watching, wrapping
 from harness.verify.causality import causality
 from harness.verify.judging import Question, Subject, as_given, check_untouched, compare, look
 from harness.verify.oracle import DRAWS
 from harness.verify.search import search
 from harness.verify.sizes import LONG, LONG_INTERPRETED, each_option, few_rows, many_tiles, one_long
 from harness.verify.training import FEWEST_STARTS
+from harness.verify.tuners import by_configuration, first_call
 
 Level = Literal["quick", "standard", "full"]
 LEVELS: tuple[Level, ...] = ("quick", "standard", "full")
@@ -136,14 +126,12 @@ def _tuned(subject: Subject, seed: int) -> Iterator[Stage]:
     dims, dtype, many = subject.layer.check[0], subject.claims.working_dtype, subject.claims.configurations
     if not many:
         return
-    first = Question("values", tuners.first_call, probes.gradients, setting="first call of a tuned kernel")
+    first = Question("values", first_call, probes.gradients, setting="first call of a tuned kernel")
     stage = _asked(subject, first, dims, dtype, seed, FEW_DRAWS)
     yield replace(stage, run=partial(checks.first_call, subject, first, dims, dtype, seed, FEW_DRAWS))
     for number in sorted({round(k * (many - 1) / CONFIGURATIONS) for k in range(1, CONFIGURATIONS + 1)} - {0}):
         setting = f"configuration {number + 1} of {many}"
-        other = Question(
-            "values", tuners.by_configuration, probes.gradients, setting=setting, options={"number": number}
-        )
+        other = Question("values", by_configuration, probes.gradients, setting=setting, options={"number": number})
         yield _asked(subject, other, dims, dtype, seed, FEW_DRAWS)
 
 
@@ -232,7 +220,7 @@ def _behaviour(subject: Subject, seed: int) -> Iterator[Stage]:
     for size in (dims,) if in_order else (dims, subject.layer.check[-1]):
         yield Stage("repeats", "repeats", partial(checks.repeats, subject, size, dtype, seed))
     if subject.interpreted and subject.claims.kernels:
-        unseen = "Triton's interpreter runs a kernel's programs one after the other; on a GPU repeats look for them"
+        unseen = "Triton's interpreter runs a kernel's programs one after the other; on a GPU the repeats show them"
         yield Stage("races", "races", partial(checks.not_run, subject, "races", dims, unseen))
     yield Stage("dead_backward", "dead backward", partial(checks.dead_backward, subject, dims))
     if tape:
@@ -246,17 +234,11 @@ def _behaviour(subject: Subject, seed: int) -> Iterator[Stage]:
         for dims in (subject.layer.check[0], subject.layer.check[-1]):
             yield _asked(subject, Question("guarded", placing.guarded, probes.gradients), dims, dtype, seed, FEW_DRAWS)
         yield Stage("far_apart", "far apart", partial(checks.far_apart, subject, subject.layer.check[0], dtype, seed))
-    if subject.layer.causal:
-        yield from _ahead(subject, seed)
-
-
-def _ahead(subject: Subject, seed: int) -> Iterator[Stage]:
-    """Causal layers at their first and last sizes."""
-    layer, dtype = subject.layer, subject.claims.working_dtype
-    for dims in (layer.check[0], layer.check[-1]):
-        if dims[layer.causal] > 1:
-            run = partial(causality, subject, dims, dtype, seed)
-            yield Stage("causality", f"causality {dims_text(dict(dims))}", run, dtype, dims_text(dict(dims)))
+    check = subject.layer.check
+    for dims in (*check[:1], *check[1:][-1:]) if subject.layer.causal else ():
+        if dims[subject.layer.causal] > 1:
+            text, at = f"causality {dims_text(dict(dims))}", dims_text(dict(dims))
+            yield Stage("causality", text, partial(causality, subject, dims, dtype, seed), dtype, at)
 
 
 def _shapes(subject: Subject, seed: int, level: Level) -> Iterator[Stage]:

@@ -87,9 +87,22 @@ def widen() -> None:
     if importlib.util.find_spec("triton") is None:
         return
     interpreter: Any = importlib.import_module("triton.runtime.interpreter")
+    _pass_scalars(interpreter)
     _hold_float32(interpreter)
     _see_bits(interpreter)
     _operate(interpreter)
+
+
+def _pass_scalars(interpreter: Any) -> None:
+    """A number given to a kernel is a float32 scalar there, as on a GPU, and not one that takes on any type."""
+    convert, float32 = interpreter._implicit_cvt, interpreter.tl.float32
+
+    def implicit_cvt(argument: Any) -> Any:
+        if not isinstance(argument, float):
+            return convert(argument)
+        return interpreter.tl.tensor(interpreter.TensorHandle(np.array([argument], np.float32), float32), float32)
+
+    interpreter._implicit_cvt = implicit_cvt
 
 
 def _hold_float32(interpreter: Any) -> None:

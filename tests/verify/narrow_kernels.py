@@ -203,6 +203,12 @@ def scalars(a, b, y, N: tl.constexpr):
 
 
 @triton.jit
+def given_scalar(a, b, y, N: tl.constexpr, factor=1.7):
+    at = tl.arange(0, N)
+    tl.store(y + at, tl.load(a + at) * factor.to(tl.float32))
+
+
+@triton.jit
 def accumulated(a, b, y, N: tl.constexpr):
     at = tl.arange(0, N)
     tl.atomic_add(y + at % 2, tl.load(a + at, mask=at > 12, other=0.0))
@@ -306,6 +312,7 @@ WANTED = {
     concatenated: lambda a, b: torch.cat([a[: SIZE // 2], b[: SIZE // 2]]),
     bits: lambda a, b: (a.view(torch.int16) ^ -32768).view(a.dtype),
     scalars: lambda a, b: a * torch.maximum(a[20], b[21]),
+    given_scalar: lambda a, b: (a.float() * torch.tensor(1.7)).to(a.dtype),
     accumulated: lambda a, b: accumulation(a),
     by_block: lambda a, b: torch.cat([a[: SIZE - 3] * 2, torch.zeros_like(a)[:3]]),
     described: lambda a, b: a * 2,

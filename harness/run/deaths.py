@@ -18,7 +18,6 @@ PROOFS = {
 }
 """By the check: where the process ended, and the cause to look for. Nothing else of these checks ends a process."""
 ASKED = {
-    "values": "output and gradients",
     "layouts": "inputs and parameters with other strides: are they taken to be dense?",
     "cotangents": "cotangents with other strides: is one taken to be dense?",
     "magnitudes": "inputs that are zero, or 2¹⁰ times as large",

@@ -13,10 +13,12 @@ import pytest
 from harness.layers.discover import load, scan
 from harness.records.schema import CaseStatus, Check, Group, StrategyFacts
 from harness.run.compiling import compile_kernels
+from harness.run.deaths import crash, proof
 from harness.run.describe import describe
 from harness.run.gate import gate
 from harness.run.jobs import NOTE_BYTES, Cell, Job, Scope
 from harness.run.process import Process
+from harness.run.remote import SubjectDiedError
 
 pytest.importorskip("triton")
 SCALED = Path(__file__).parent / "kernels" / "scaled.py"
@@ -92,6 +94,16 @@ def test_a_process_that_ends_where_rows_are_far_apart_is_wrong_and_earlier_check
     assert "killed by signal 11 (SIGSEGV) where rows of the inputs lie far apart" in reason
     assert "wraps in 32 bits" in reason
     assert [r.check for r in found if isinstance(r, Check)].count("values") == 9
+
+
+def test_an_end_that_proves_nothing_is_a_crash_and_says_what_was_asked() -> None:
+    killed = SubjectDiedError("killed by signal 9 (SIGKILL)", -9)
+    assert not proof(killed, "far_apart")
+    assert not proof(SubjectDiedError("killed by signal 11 (SIGSEGV)", -11), "steady_memory")
+    assert crash(killed, "steady_memory", "steady_memory") == (
+        "killed by signal 9 (SIGKILL) in: steady_memory (asked for: many steps in a row: does it free what it uses?)"
+    )
+    assert crash(killed, "", "import") == "killed by signal 9 (SIGKILL) in: import"
 
 
 def test_races_are_said_not_to_be_looked_for(tmp_path: Path) -> None:

@@ -234,8 +234,8 @@ def _behaviour(subject: Subject, seed: int) -> Iterator[Stage]:
         for dims in (subject.layer.check[0], subject.layer.check[-1]):
             yield _asked(subject, Question("guarded", placing.guarded, probes.gradients), dims, dtype, seed, FEW_DRAWS)
         yield Stage("far_apart", "far apart", partial(checks.far_apart, subject, subject.layer.check[0], dtype, seed))
-    check = subject.layer.check
-    for dims in (*check[:1], *check[1:][-1:]) if subject.layer.causal else ():
+    first, *rest = subject.layer.check
+    for dims in (first, *([] if compiled else rest[-1:])) if subject.layer.causal else ():
         if dims[subject.layer.causal] > 1:
             text, at = f"causality {dims_text(dict(dims))}", dims_text(dict(dims))
             yield Stage("causality", text, partial(causality, subject, dims, dtype, seed), dtype, at)

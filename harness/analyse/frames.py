@@ -268,7 +268,9 @@ def _gate_row(run: Run, found: pd.DataFrame, layer: str, name: str, device: str)
     waived = mine("waived")
     if waived and result == "ok":
         return [len(mine("check")), worst, _loss(trained), WAIVED, "; ".join(r["reason"] for r in waived)]
-    return [len(mine("check")), worst, _loss(trained), result, statuses[0]["reason"] if statuses else ""]
+    unseen = [f"{c['check']} not run: {c['detail']}" for c in mine("check") if c["check"] == "races"]
+    reason = statuses[0]["reason"] if statuses else "; ".join(unseen)
+    return [len(mine("check")), worst, _loss(trained), result, reason]
 
 
 def _loss(trained: list[Record]) -> float:

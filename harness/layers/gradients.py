@@ -56,14 +56,12 @@ class Instance:
         parameters: leaves by name, trainable.
         gradients: ``tape`` or ``func``.
         module: the module, where the strategy is one; its own parameters are used whatever ``call`` is given.
-        function: the function of inputs and parameters, where the strategy is one; the options are bound to it.
     """
 
     call: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Any]
     parameters: Tensors
     gradients: Literal["tape", "func"]
     module: nn.Module | None = None
-    function: Callable[..., Any] | None = None
 
     def pure(self, parameters: Mapping[str, Tensor], inputs: Mapping[str, Tensor]) -> Any:
         """The output as a function of its arguments alone, which is what ``torch.func`` transforms."""
@@ -88,7 +86,7 @@ def build(strategy: Strategy, dims: Dims, parameters: Mapping[str, Tensor]) -> I
         options = options_of(dims)
         given = by_name(strategy.forward)
         function = partial(given, **options) if options else given
-        return Instance(lambda p, x: function(**x, **p), leaves, strategy.gradients, function=function)
+        return Instance(lambda p, x: function(**x, **p), leaves, strategy.gradients)
 
     some = next(iter(parameters.values()))
     module = construct(strategy.forward, dims).to(device=some.device, dtype=some.dtype)

@@ -25,7 +25,7 @@ DEVICES = ("cpu", "cuda")
 CHECKS = (
     "values", "stale", "special_values", "launches", "untouched", "cotangents", "layouts", "magnitudes",
     "side_by_side", "updated", "updated_between", "walked_twice", "accumulation", "frozen", "backward_returns",
-    "repeats", "dead_backward", "context", "released", "global_state", "steady_memory", "settled", "guarded",
+    "repeats", "races", "dead_backward", "context", "released", "global_state", "steady_memory", "settled", "guarded",
     "far_apart", "causality", "double_backward", "third_order", "forward_ad", "func_grad", "per_sample",
     "through_vmap", "jacrev", "compile", "described", "autocast", "checkpoint", "copies", "shapes", "empty",
     "leading_dims", "long", "many_elements", "gradcheck", "search", "training", "fresh_process", "data_parallel",

@@ -11,13 +11,16 @@ from harness.records.kernels import Compiled
 from harness.records.schema import CaseStatus, Status
 from harness.run.jobs import Cell
 from harness.run.process import Process
-from harness.verify.kernels import compile_ahead
+from harness.verify.kernels import compile_ahead, options_of
 
 TYPES = {"float64": "fp64", "float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 
 
 def compile_kernels(process: Process, cell: Cell) -> Iterator[Any]:
-    """A record for each kernel × signature; a claimed dtype that a kernel has no signature of is one too."""
+    """A record for each kernel × signature (× configuration, where it is tuned).
+
+    A claimed dtype that a kernel has no signature of is one too.
+    """
     import triton
 
     group, (name,) = cell.group, cell.strategies
@@ -30,18 +33,22 @@ def compile_kernels(process: Process, cell: Cell) -> Iterator[Any]:
     strategy: Strategy = loaded.value
     for kernel in strategy.kernels:
         for signature in kernel.signatures if group.device in (kernel.targets or (group.device,)) else ():
-            process.about_to(str(group), name, f"{kernel.function.__name__} {signature}")
-            yield _compiled(group.layer, name, kernel, signature, group.device, triton.__version__)
+            for configuration in kernel.configurations or (None,):
+                process.about_to(str(group), name, f"{kernel.name} {signature}")
+                yield _compiled(group.layer, name, kernel, signature, configuration, group.device, triton.__version__)
     for kernel_name, dtype in undeclared(strategy, group.device):
         detail = f"claims {dtype}, but declares no signature of it"
         yield Compiled(group.layer, name, kernel_name, dtype, group.device, "missing", detail)
 
 
-def _compiled(layer: str, strategy: str, kernel: Kernel, signature: str, target: str, version: str) -> Compiled:
-    case = (layer, strategy, kernel.function.__name__, signature, target)
-    options = dict(kernel.options)
+def _compiled(
+    layer: str, strategy: str, kernel: Kernel, signature: str, configuration: Any, target: str, version: str
+) -> Compiled:
+    tuned = "" if configuration is None else " ".join(f"{k}={v}" for k, v in configuration.kwargs.items())
+    case = (layer, strategy, kernel.name, f"{signature} {tuned}".strip(), target)
+    options = options_of(kernel, configuration)
     try:
-        found = compile_ahead(kernel, kernel.signatures[signature], target)
+        found = compile_ahead(kernel, kernel.signatures[signature], target, configuration)
     except Exception as error:  # noqa: BLE001 - a compiler raises whatever it likes
         said = next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), "no reason given")
         return Compiled(*case, "compile_error", f"{type(error).__name__}: {said}"[:300], options, triton=version)
@@ -63,8 +70,8 @@ def undeclared(strategy: Strategy, target: str) -> list[tuple[str, str]]:
         here = target in (kernel.targets or (target,))
         if kernel.dtypes and not here:
             continue
-        wanted[kernel.function.__name__] = kernel.dtypes or strategy.dtypes
-        types = declared.setdefault(kernel.function.__name__, set())
+        wanted[kernel.name] = kernel.dtypes or strategy.dtypes
+        types = declared.setdefault(kernel.name, set())
         if here:
             types |= {str(t).lstrip("*") for s in kernel.signatures.values() for t in s.values() if str(t)[:1] == "*"}
     return [(name, d) for name, types in declared.items() for d in wanted[name] if TYPES[d] not in types]

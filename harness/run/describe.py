@@ -16,6 +16,7 @@ from harness.records.environment import collect
 from harness.records.schema import CaseStatus, LayerFacts, StrategyFacts
 from harness.run.jobs import Cell
 from harness.run.process import Process
+from harness.verify.asking import status_of
 
 
 def describe(process: Process, cell: Cell) -> Iterator[Any]:
@@ -28,10 +29,17 @@ def describe(process: Process, cell: Cell) -> Iterator[Any]:
         else:
             process.about_to(str(cell.group), name, f"import of {entry.path.name}")
             loaded = process.load(layer, strategy)
-        if strategy is None:
-            yield _layer_facts(layer, loaded)
-        else:
-            yield _strategy_facts(process, layer, strategy, loaded)
+        try:
+            yield _facts(process, layer, strategy, loaded)
+        except Exception as error:  # noqa: BLE001 - a stranger's layer or strategy may hold anything
+            text = f"{entry.path.name}: cannot be described: {status_of(error)[1]}"
+            yield _facts(process, layer, strategy, Loaded(entry, None, text))
+
+
+def _facts(
+    process: Process, layer: str, strategy: str | None, loaded: Loaded
+) -> LayerFacts | StrategyFacts | CaseStatus:
+    return _layer_facts(layer, loaded) if strategy is None else _strategy_facts(process, layer, strategy, loaded)
 
 
 def _layer_facts(name: str, loaded: Loaded) -> LayerFacts | CaseStatus:
@@ -86,5 +94,5 @@ def _strategy_facts(process: Process, layer: str, name: str, loaded: Loaded) -> 
     style = asdict(s.style) if s.style else {}
     return StrategyFacts(
         layer, name, entry.summary, path, digest, s.gradients, s.devices, s.dtypes, s.needs, s.simplicity,
-        tuple(k.function.__name__ for k in s.kernels), variant_of=s.variant_of, limits=s.limits, **style,
+        tuple(k.name for k in s.kernels), variant_of=s.variant_of, limits=s.limits, **style,
     )  # fmt: skip

@@ -21,6 +21,7 @@ from harness.records.dims import dims_of
 from harness.records.gate import Waived
 from harness.records.schema import JUDGE, CaseStatus, Check, Group, Result, Status, Training
 from harness.run.coverage import in_askable_dtypes, unchecked_dtype, unchecked_groups
+from harness.run.deaths import crash, proof
 from harness.run.jobs import Cell, Scope
 from harness.run.process import Process
 from harness.run.remote import Remote, SubjectDiedError, SubjectProcess
@@ -44,6 +45,7 @@ def gate(process: Process, cell: Cell) -> Iterator[Any]:
     check, the strategy is ``unchecked`` unless it is found wrong by another one.
     """
     tally, text = _Tally(cell), "import"
+    stage: Stage | None = None
     process.about_to(str(cell.group), tally.strategy, text)
     with SubjectProcess(process.job.sources, tally.device, cell.interpret) as other:
         try:
@@ -58,7 +60,7 @@ def gate(process: Process, cell: Cell) -> Iterator[Any]:
                 try:
                     results = answered(subject, stage)
                 except (StrategyError, UnsoundLayerError) as error:
-                    yield from tally.without_answer(stage, error)
+                    yield from tally.without_answer(subject, stage, error)
                     continue
                 finally:
                     if tally.device == "cuda" and stage.group is not None:
@@ -67,8 +69,8 @@ def gate(process: Process, cell: Cell) -> Iterator[Any]:
                 values += [r for r in results if isinstance(r, Check) and r.check == "values"]
                 if tally.take(results) and stage.check in FATAL:
                     break
-            if tally.refused is None and subject.claims.dtypes and _two_wanted(cell.scope):
-                text = "in two processes"
+            if tally.refused is None and tally.unchecked is None and subject.claims.dtypes and _two_wanted(cell.scope):
+                text, stage = "in two processes", None
                 process.about_to(str(cell.group), tally.strategy, text)
                 results = [*_in_a_fresh_one_too(process, subject, other, cell.interpret)]
                 yield from results
@@ -78,7 +80,12 @@ def gate(process: Process, cell: Cell) -> Iterator[Any]:
             step = ENDED.get(error.status, "") if text != "import" else ""
             tally.refuse(error.status, with_next(f"{text}: {error}", step))
         except SubjectDiedError as error:
-            tally.refuse("crashed", with_next(f"{error} in: {text}", ENDED["crashed"]))
+            if stage and (detail := proof(error, stage.check)):
+                results = [_of_stage(subject, stage, "answer", "wrong", detail)]
+                yield from results
+                tally.take(results)
+            else:
+                tally.refuse("crashed", with_next(crash(error, stage.check if stage else "", text), ENDED["crashed"]))
         except UnsoundLayerError as error:
             tally.refuse(error.status, f"the layer itself: {error}")
     yield from tally.outcome()
@@ -125,13 +132,18 @@ class _Tally:
                 self.unchecked = self.unchecked or self.status("unchecked", r.detail)
         return bool(held)
 
-    def without_answer(self, stage: Stage, error: StrategyError | UnsoundLayerError) -> Iterator[CaseStatus]:
+    def without_answer(
+        self, subject: Subject, stage: Stage, error: StrategyError | UnsoundLayerError
+    ) -> Iterator[CaseStatus | Check]:
         """What a stage that raised comes to, where others can be asked all the same.
 
         Raises:
             StrategyError, UnsoundLayerError: the one given, where nothing else need be asked.
         """
-        if isinstance(error, StrategyError) and stage.check in self.waive and error.status != "oom":
+        if error.status == "unsupported":  # by Triton's interpreter, which may do what others ask for
+            yield _of_stage(subject, stage, "answer", "not_run", str(error))
+            self.unchecked = self.unchecked or self.status("unsupported", str(error))
+        elif isinstance(error, StrategyError) and stage.check in self.waive and error.status != "oom":
             self.waived.setdefault(stage.check, f"{stage.text}: {error}")
         elif error.status == "oom" and stage.group is not None:
             yield self.status("oom", f"{stage.text}: {error}", stage.group)

@@ -26,7 +26,11 @@ _FORKED.set_forkserver_preload(["harness.run.template"])
 
 
 class SubjectDiedError(Exception):
-    """The subject's process ended, or said something that is no reply; the text says how."""
+    """The subject's process ended, or said something that is no reply; the text says how, and its exit code."""
+
+    def __init__(self, how: str, code: int | None = None) -> None:
+        super().__init__(how)
+        self.code = code
 
 
 class SubjectProcess:
@@ -55,7 +59,7 @@ class SubjectProcess:
         try:
             self._connection.send_bytes(buffer.getvalue())
         except OSError:
-            raise SubjectDiedError(self._how()) from None
+            raise self._ended() from None
 
     def receive(self) -> dict[str, Any]:
         """The reply.
@@ -68,16 +72,16 @@ class SubjectProcess:
                 raise SubjectDiedError("wrote into the pipe of the harness")
             reply: dict[str, Any] = torch.load(io.BytesIO(self._connection.recv_bytes()), weights_only=True)
         except (EOFError, ConnectionError):
-            raise SubjectDiedError(self._how()) from None
+            raise self._ended() from None
         except (OSError, RuntimeError, ValueError, pickle.UnpicklingError):
             raise SubjectDiedError("wrote into the pipe of the harness") from None
         if not isinstance(reply, dict):
             raise SubjectDiedError("wrote into the pipe of the harness")
         return reply
 
-    def _how(self) -> str:
+    def _ended(self) -> SubjectDiedError:
         self._process.join(5)
-        return how_it_ended(self._process.exitcode)
+        return SubjectDiedError(how_it_ended(self._process.exitcode), self._process.exitcode)
 
     def forget(self) -> None:
         """Drop what torch.compile has made, so that no graph of one case serves another."""
@@ -112,6 +116,7 @@ class Remote:
             tuple(found["kernels"]),
             found["dead_backward"],
             tuple(found["limits"]),
+            found["configurations"],
         )
 
     def ask(self, probe: Probe, dims: Dims, values: Sequence[Values], **options: Any) -> Answer:

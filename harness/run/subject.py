@@ -41,11 +41,17 @@ def main(connection: Connection, sources: tuple[str, ...], device: str, interpre
     import torch
 
     from harness.verify.interpreting import quicken
+    from harness.verify.libdevice import fill_in
+    from harness.verify.narrow_floats import widen
     from harness.verify.state import remember_state
+    from harness.verify.tuners import tune_without_timing
 
     torch.set_num_threads(1)
     if interpret:
+        widen()
         quicken()
+        tune_without_timing()
+        fill_in()
     remember_state()
     shelf = Shelf(sources, device)
     while True:

@@ -19,13 +19,15 @@ from harness.layers.drawing import Values
 from harness.layers.gradients import MissingGradientError
 from harness.layers.spec import Dims, Layer, Strategy
 from harness.records.schema import Status
+from harness.verify.interpreting import not_interpreted
 from harness.verify.probes import Answer, Probe, WrongAnswerError
+from harness.verify.tuners import configurations
 from harness.verify.wasteful import WastefulError
 
 
 @dataclass(frozen=True)
 class Claims:
-    """What a strategy says of itself, as far as the gate needs it."""
+    """What a strategy says of itself, as far as the gate needs it; ``configurations`` see ``tuners.configurations``."""
 
     gradients: str
     dtypes: tuple[str, ...]
@@ -33,6 +35,7 @@ class Claims:
     kernels: tuple[str, ...]
     dead_backward: bool = False
     limits: tuple[str, ...] = ()
+    configurations: int = 0
 
     @property
     def working_dtype(self) -> str:
@@ -48,8 +51,10 @@ class Claims:
 def claims_of(strategy: Strategy) -> Claims:
     """What the gate needs to know of a strategy."""
     dead = callable(getattr(module_class(strategy.forward), "backward", None))
-    kernels = tuple(dict.fromkeys(k.function.__name__ for k in strategy.kernels))
-    return Claims(strategy.gradients, strategy.dtypes, strategy.needs, kernels, dead, strategy.limits)
+    kernels = tuple(dict.fromkeys(k.name for k in strategy.kernels))
+    return Claims(
+        strategy.gradients, strategy.dtypes, strategy.needs, kernels, dead, strategy.limits, configurations(strategy)
+    )
 
 
 class StrategyError(Exception):
@@ -117,6 +122,8 @@ def status_of(error: BaseException) -> tuple[Status, str]:
     text = f"{type(error).__name__}: {error}".strip()
     line = next((part.strip() for part in text.splitlines() if part.strip()), type(error).__name__)
     line = line.replace(str(Path.home()), "~")[:300]
+    if wanting := not_interpreted(error):
+        return "unsupported", f"not run here: Triton's interpreter cannot do what a kernel asks for: {wanting}"[:300]
     home = type(error).__module__
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in text:
         return "oom", line

@@ -1,4 +1,4 @@
-"""Triton's interpreter made strict about memory, as a GPU is not, and quicker; its numbers are as they were.
+"""Triton's interpreter made strict about memory, as a GPU is not, and quicker; numbers are narrow_floats.py's business.
 
 Strict: what would be undefined on a GPU shows here. An address that a kernel loads from or stores to must lie within
 one of the tensors that it was given, from first to last element; where a mask is off, a load without ``other`` gives
@@ -11,7 +11,10 @@ import dataclasses
 import functools
 import importlib
 import importlib.util
+import os
+import re
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -79,6 +82,42 @@ def _remember_types(interpreter: Any) -> None:
     interpreter._get_np_dtype = lambda type: pointers if type.scalar.is_ptr() else dtype_of(type.scalar)
 
 
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what it was raised from, outermost first: the interpreter wraps what a kernel raises."""
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+NO_GPU = re.compile(r"active drivers|not compiled with CUDA|NVIDIA driver|No CUDA GPUs|CUDA driver version")
+"""In messages of Triton and torch where something asks for a GPU that is not there."""
+
+
+INTERPRETER = ("triton.runtime.interpreter", "harness.verify.narrow_floats", "harness.verify.libdevice")
+
+
+def not_interpreted(error: BaseException) -> str:
+    """What a kernel or its launch asks of the interpreter that only a GPU has, in a line; empty for any other error."""
+    if not os.environ.get("TRITON_INTERPRET"):
+        return ""
+    for each in causes(error):
+        text = next(iter(str(each).splitlines()), "")
+        unknown = isinstance(each, AttributeError) and "'InterpreterBuilder' object has no attribute" in text
+        if isinstance(each, NotImplementedError) and _within_interpreter(each):
+            return text
+        if unknown:
+            return f"{text.rpartition(' ')[2]} not supported in interpreter mode"
+        if isinstance(each, RuntimeError | AssertionError) and NO_GPU.search(text):
+            return text
+    return ""
+
+
+def _within_interpreter(error: BaseException) -> bool:
+    """Whether the interpreter itself raised an error, or what the harness has put into it."""
+    *_, (frame, _line) = traceback.walk_tb(error.__traceback__)
+    return frame.f_globals.get("__name__", "") in INTERPRETER
+
+
 def extent(tensor: Tensor) -> tuple[int, int]:
     """Addresses of the first byte of a tensor and of the one after its last, by its strides."""
     start = tensor.data_ptr()
@@ -86,6 +125,9 @@ def extent(tensor: Tensor) -> tuple[int, int]:
         return start, start
     last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
     return start, start + (last + 1) * tensor.element_size()
+
+
+BEYOND = "{} beyond the end of a tensor that a kernel was given"
 
 
 @contextmanager
@@ -101,6 +143,7 @@ def strict_memory() -> Iterator[None]:
         return
     builder = interpreter.InterpreterBuilder
     convert, load, store = interpreter._implicit_cvt, builder.create_masked_load, builder.create_masked_store
+    add, swap = builder.create_atomic_rmw, builder.create_atomic_cas
     given: list[tuple[int, int]] = []
     beyond: list[str] = []
 
@@ -109,32 +152,47 @@ def strict_memory() -> Iterator[None]:
             given.append(extent(argument))
         return convert(argument)
 
-    def look(pointers: Any, mask: Any, what: str) -> None:
-        addresses = pointers.data[mask.data.astype(bool)]
+    def inside(pointers: Any, mask: Any, what: str) -> Any:
+        """The mask, off also where an address is none of a tensor's: a process would end there, or go on unseen."""
+        on = _on(mask)
         size = pointers.get_element_ty().primitive_bitwidth // 8
-        inside = np.zeros(addresses.shape, dtype=bool)
+        owned = np.zeros(on.shape, dtype=bool)
         for start, end in given:
-            inside |= (addresses >= start) & (addresses + size <= end)
-        if not inside.all():
+            owned |= (pointers.data >= start) & (pointers.data + size <= end)
+        if not (owned | ~on).all():
             beyond.append(what)
+        return interpreter.TensorHandle(on & owned, interpreter.tl.int1)
 
-    def create_masked_load(self: Any, pointers: Any, mask: Any, other: Any, *rest: Any) -> Any:
-        look(pointers, mask, "read from")
-        loaded = load(self, pointers, mask, other, *rest)
+    def create_masked_load(self: Any, pointers: Any, mask: Any, other: Any, *rest: Any, **more: Any) -> Any:
+        loaded = load(self, pointers, inside(pointers, mask, "read from"), other, *rest, **more)
         if other is None and loaded.data.dtype.kind == "f":
-            loaded.data[~mask.data.astype(bool)] = float("nan")
+            loaded.data[~_on(mask)] = float("nan")
         return loaded
 
     def create_masked_store(self: Any, pointers: Any, value: Any, mask: Any, *rest: Any) -> Any:
-        look(pointers, mask, "written")
-        return store(self, pointers, value, mask, *rest)
+        return store(self, pointers, value, inside(pointers, mask, "written"), *rest)
+
+    def create_atomic_rmw(self: Any, operation: Any, pointers: Any, value: Any, mask: Any, *rest: Any) -> Any:
+        return add(self, operation, pointers, value, inside(pointers, mask, "written"), *rest)
+
+    def create_atomic_cas(self: Any, pointers: Any, *rest: Any) -> Any:
+        if not inside(pointers, np.ones(pointers.data.shape, dtype=bool), "written").data.all():
+            raise WrongAnswerError("memory", BEYOND.format("written"))  # it takes no mask
+        return swap(self, pointers, *rest)
 
     interpreter._implicit_cvt = implicit_cvt
     builder.create_masked_load, builder.create_masked_store = create_masked_load, create_masked_store
+    builder.create_atomic_rmw, builder.create_atomic_cas = create_atomic_rmw, create_atomic_cas
     try:
         yield
     finally:
         interpreter._implicit_cvt = convert
         builder.create_masked_load, builder.create_masked_store = load, store
+        builder.create_atomic_rmw, builder.create_atomic_cas = add, swap
     if beyond:
-        raise WrongAnswerError("memory", f"{beyond[0]} beyond the end of a tensor that a kernel was given")
+        raise WrongAnswerError("memory", BEYOND.format(beyond[0]))
+
+
+def _on(mask: Any) -> Any:
+    """A mask as an array: block pointers and descriptors come with one, all else with a tensor of the interpreter."""
+    return np.asarray(mask if isinstance(mask, np.ndarray) else mask.data, dtype=bool)

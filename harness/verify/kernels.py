@@ -40,7 +40,7 @@ def launches(kernels: Sequence[Kernel]) -> Iterator[Counter[str]]:
 
         return count
 
-    functions = {k.function.__name__: k.function for k in kernels}  # one may be compiled in several ways
+    functions = {k.name: k.jitted for k in kernels}  # one may be compiled in several ways
     hooks = [(function, counter(name)) for name, function in functions.items()]
     for function, hook in hooks:
         function.add_pre_run_hook(hook)
@@ -110,12 +110,23 @@ class Resources:
         return tuple(found)
 
 
-def compile_ahead(kernel: Kernel, signature: Mapping[str, str | int | bool], target: str) -> Resources:
+def options_of(kernel: Kernel, configuration: Any = None) -> dict[str, int]:
+    """Compile options, of a ``triton.Config`` too where one is given."""
+    if configuration is None:
+        return dict(kernel.options)
+    more = {k: v for k, v in configuration.all_kwargs().items() if k not in configuration.kwargs}
+    return {**kernel.options, **more}
+
+
+def compile_ahead(
+    kernel: Kernel, signature: Mapping[str, str | int | bool], target: str, configuration: Any = None
+) -> Resources:
     """Compile a kernel for a target that need not be there.
 
     Args:
         signature: one of ``kernel.signatures``.
         target: a key of TARGETS.
+        configuration: one of ``kernel.configurations``, where it is tuned.
 
     Raises:
         triton.CompilationError: the kernel does not compile for the target.
@@ -128,16 +139,18 @@ def compile_ahead(kernel: Kernel, signature: Mapping[str, str | int | bool], tar
     if triton.knobs.runtime.interpret:
         raise RuntimeError("ahead-of-time compilation needs a process without TRITON_INTERPRET")
     backend, architecture, warp, limit = TARGETS[target]
-    names = kernel.function.arg_names
+    names, signature = kernel.jitted.arg_names, {**signature, **(configuration.kwargs if configuration else {})}
     types = {n: t.removesuffix(":16") for n in names if isinstance(t := signature[n], str)}
     aligned = [i for i, n in enumerate(names) if str(signature[n]).startswith("*") or str(signature[n]).endswith(":16")]
     source = ASTSource(
-        fn=kernel.function,
+        fn=kernel.jitted,
         signature={n: types.get(n, "constexpr") for n in names},
         constexprs={n: signature[n] for n in names if n not in types},
         attrs={(i,): [["tt.divisibility", 16]] for i in aligned},
     )
-    done = triton.compile(source, target=GPUTarget(backend, architecture, warp), options=dict(kernel.options))
+    done = triton.compile(
+        source, target=GPUTarget(backend, architecture, warp), options=options_of(kernel, configuration)
+    )
     shared, dots = int(done.metadata.shared), dots_in(done.asm["ttir"])
     text = done.asm["ptx" if backend == "cuda" else "amdgcn"]
     cores, tf32 = tensor_cores_in(text)

@@ -15,7 +15,7 @@ from harness.layers.drawing import Values
 from harness.layers.spec import Dims
 from harness.records.schema import Check
 from harness.verify import arranging
-from harness.verify.asking import Local, claims_of
+from harness.verify.asking import Local, StrategyError, claims_of
 from harness.verify.judging import Question, Subject, Yardstick, as_given, compare
 from harness.verify.probes import gradients
 
@@ -24,6 +24,9 @@ ARRANGEMENTS: dict[str, Callable[[Values], Values]] = {
 }
 LARGEST, LARGEST_INTERPRETED = 70, 17
 EXAMPLES, EXAMPLES_INTERPRETED = 100, 15
+
+
+NOT_EVERY_TIME = "asked for the same again it answered otherwise: a race, or a random draw"
 
 
 class FoundError(AssertionError):
@@ -71,6 +74,12 @@ def search(subject: Subject, seed: int) -> list[Check]:
         holds()
     except FoundError:
         return found[-1]  # Hypothesis ends with the smallest
+    except hypothesis.errors.Flaky as error:
+        if not found:  # it raised, and then did not
+            raise next((e for e in getattr(error, "exceptions", ()) if isinstance(e, StrategyError)), error) from None
+        return [replace(r, detail=f"{NOT_EVERY_TIME}; {r.detail}") for r in found[-1]]
+    except hypothesis.errors.Unsatisfiable:
+        return [replace(record, result="not_run", detail="no sizes that the layer can have were found")]
     return [replace(record, draws=EXAMPLES_INTERPRETED if subject.interpreted else EXAMPLES)]
 
 

@@ -28,6 +28,7 @@ from harness.verify import (
     watching,
     wrapping,
 )
+from harness.verify.causality import causality
 from harness.verify.declared import within_limits
 from harness.verify.judging import Question, Subject, as_given, check_untouched, compare, look
 from harness.verify.oracle import DRAWS
@@ -52,6 +53,7 @@ from harness.verify.sizes import (
 )
 from harness.verify.staleness import stale
 from harness.verify.training import FEWEST_STARTS
+from harness.verify.tuners import by_configuration, first_call
 
 Level = Literal["quick", "standard", "full"]
 LEVELS: tuple[Level, ...] = ("quick", "standard", "full")
@@ -62,6 +64,8 @@ STATED: dict[Level, tuple[str, ...]] = {
     "quick": ("quick",), "standard": ("quick", "default"), "full": ("quick", "default", "full")
 }  # fmt: skip
 """The profiles whose sizes are asked, measured or not."""
+CONFIGURATIONS = 4
+"""Of a tuned kernel, beside the first: all of few, some of many."""
 FEW_DRAWS = 2
 """Where a draw is large, or the question is one of shapes, layouts or order: what is wrong there is wrong by far more
 than rounding, and in every draw."""
@@ -152,6 +156,7 @@ def _looked(
 def _numbers(subject: Subject, seed: int, sizes: Sequence[Group]) -> Iterator[Stage]:
     """Output and gradients, in every dtype that is claimed, at odd sizes and at those to be measured."""
     check = subject.layer.check
+    yield from _tuned(subject, seed)
     for dtype in subject.claims.dtypes:
         for dims in each_option(subject.layer) if dtype == "float64" else check:
             stage = _asked(subject, checks.VALUES, dims, dtype, seed)
@@ -202,6 +207,20 @@ def _stated(subject: Subject, seed: int, level: Level, sizes: Sequence[Group]) -
             if (text, dtype) not in measured:
                 run = partial(checks.stated, subject, dims, dtype, seed)
                 yield Stage("values", f"values {dtype} {text}", run, dtype, text)
+
+
+def _tuned(subject: Subject, seed: int) -> Iterator[Stage]:
+    """Of kernels under a tuner the first answer for a key, and the answers by other configurations."""
+    dims, dtype, many = subject.layer.check[0], subject.claims.working_dtype, subject.claims.configurations
+    if not many:
+        return
+    first = Question("values", first_call, probes.gradients, setting="first call of a tuned kernel")
+    stage = _asked(subject, first, dims, dtype, seed, FEW_DRAWS)
+    yield replace(stage, run=partial(checks.first_call, subject, first, dims, dtype, seed, FEW_DRAWS))
+    for number in sorted({round(k * (many - 1) / CONFIGURATIONS) for k in range(1, CONFIGURATIONS + 1)} - {0}):
+        setting = f"configuration {number + 1} of {many}"
+        other = Question("values", by_configuration, probes.gradients, setting=setting, options={"number": number})
+        yield _asked(subject, other, dims, dtype, seed, FEW_DRAWS)
 
 
 def _use(subject: Subject, seed: int) -> Iterator[Stage]:
@@ -288,6 +307,9 @@ def _behaviour(subject: Subject, seed: int) -> Iterator[Stage]:
     in_order = compiled or subject.interpreted  # what may differ from time to time differs at any size
     for size in (dims,) if in_order else (dims, subject.layer.check[-1]):
         yield Stage("repeats", "repeats", partial(checks.repeats, subject, size, dtype, seed))
+    if subject.interpreted and subject.claims.kernels:
+        unseen = "Triton's interpreter runs a kernel's programs one after the other; on a GPU the repeats show them"
+        yield Stage("races", "races", partial(checks.not_run, subject, "races", dims, unseen))
     yield Stage("dead_backward", "dead backward", partial(checks.dead_backward, subject, dims))
     if tape:
         yield _looked(subject, "context", watching.context, dims, dtype, seed)
@@ -300,8 +322,11 @@ def _behaviour(subject: Subject, seed: int) -> Iterator[Stage]:
         for dims in (subject.layer.check[0], subject.layer.check[-1]):
             yield _asked(subject, Question("guarded", placing.guarded, probes.gradients), dims, dtype, seed, FEW_DRAWS)
         yield Stage("far_apart", "far apart", partial(checks.far_apart, subject, subject.layer.check[0], dtype, seed))
-    if subject.layer.causal:
-        yield Stage("causality", "causality", partial(checks.causality, subject, subject.layer.check[0], dtype, seed))
+    first, *rest = subject.layer.check
+    for dims in (first, *([] if compiled else rest[-1:])) if subject.layer.causal else ():
+        if dims[subject.layer.causal] > 1:
+            text, at = f"causality {dims_text(dict(dims))}", dims_text(dict(dims))
+            yield Stage("causality", text, partial(causality, subject, dims, dtype, seed), dtype, at)
 
 
 def _shapes(subject: Subject, seed: int, level: Level) -> Iterator[Stage]:

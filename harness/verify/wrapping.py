@@ -22,7 +22,7 @@ from torch.utils.checkpoint import checkpoint
 from harness.layers.calling import by_name, call_module, parameters_of, places_of
 from harness.layers.drawing import Values
 from harness.layers.gradients import Tensors, build, vjp
-from harness.layers.spec import Dims, Strategy
+from harness.layers.spec import Dims, Strategy, options_of
 from harness.verify.derivatives import buffers_kept
 from harness.verify.kernels import launches
 from harness.verify.probes import (
@@ -117,13 +117,16 @@ def checkpointed(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> An
 
 
 class Wrapped(nn.Module):
-    """A strategy as a module of a user's: the parameters are registered, the forward is the strategy's."""
+    """A strategy as a module of a user's: the parameters are registered, the forward is the strategy's.
+
+    It holds the strategy's own forward and nothing of the harness that could not be pickled.
+    """
 
     def __init__(self, strategy: Strategy, dims: Dims, parameters: Mapping[str, Tensor]) -> None:
         super().__init__()
         instance = build(strategy, dims, parameters)
         self.inner = instance.module
-        self.function = instance.function
+        self.function, self.options = strategy.forward, options_of(dims)
         if instance.module is None:
             for name, value in instance.parameters.items():
                 self.register_parameter(name, nn.Parameter(value.detach()))
@@ -136,8 +139,7 @@ class Wrapped(nn.Module):
         if self.inner is not None:
             output: Tensor = call_module(self.inner, places_of(self.inner), inputs)
         else:
-            assert self.function is not None
-            output = by_name(self.function)(**inputs, **self.named())
+            output = by_name(self.function)(**inputs, **self.named(), **self.options)
         return output
 
 
@@ -278,7 +280,7 @@ def kernel_launches(strategy: Strategy, dims: Dims, values: Sequence[Values]) ->
     with launches(strategy.kernels) as backward:
         pullback(mine.cotangent)
     return {
-        f"{kernel.function.__name__} in {name}": torch.tensor(counts[kernel.function.__name__])
+        f"{kernel.name} in {name}": torch.tensor(counts[kernel.name])
         for kernel in strategy.kernels
         for name, counts in (("forward", forward), ("backward", backward))
         if name in kernel.passes

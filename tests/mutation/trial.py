@@ -28,6 +28,7 @@ from harness.run.worker import live_and_die_with_the_parent
 from harness.verify.asking import Local, StrategyError, claims_of
 from harness.verify.interpreting import quicken
 from harness.verify.judging import Subject, Yardstick
+from harness.verify.narrow_floats import widen
 from harness.verify.state import remember_state
 from harness.verify.suite import stages
 
@@ -174,6 +175,7 @@ def main() -> None:
     live_and_die_with_the_parent()
     torch.set_num_threads(1)
     if os.environ.get("TRITON_INTERPRET"):
+        widen()
         quicken()
     remember_state()
     court = Court(layer, strategy, int(seed))

@@ -13,11 +13,13 @@ import torch
 from harness.layers.drawing import draw
 from harness.verify.interpreting import quicken
 from harness.verify.judging import same_bits
+from harness.verify.narrow_floats import widen
 from harness.verify.probes import gradients
 from implementations.rms_norm import layer
 from implementations.rms_norm.triton import strategy
 from triton.runtime import interpreter
 
+widen()
 calls, patch = [], interpreter._patch_lang
 def counting(function):
     calls.append(function)
@@ -56,3 +58,46 @@ def test_it_is_made_quicker_and_its_numbers_stay() -> None:
         text=True,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.parametrize("quick", [[], ["quick"]])
+def test_narrow_types_are_computed_as_torch_computes_them(quick: list[str]) -> None:
+    pytest.importorskip("triton")
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "tests.verify.narrow_kernels", *quick], cwd=ROOT,
+        env={**os.environ, "TRITON_INTERPRET": "1"}, capture_output=True, text=True,
+    )  # fmt: skip
+    *differences, last = ran.stdout.splitlines() or [ran.stderr]
+    assert not differences
+    assert last == "asked 102", ran.stderr
+
+
+STRICT = """
+import torch
+from harness.verify.interpreting import strict_memory
+from harness.verify.narrow_floats import widen
+from harness.verify.probes import WrongAnswerError
+from tests.verify import narrow_kernels as small
+
+widen()
+whole, short = torch.ones(64), torch.ones(96)[:32]
+for kernel in (small.by_block, small.described, small.accumulated):
+    with strict_memory():
+        kernel[(1,)](whole, whole, torch.zeros(64), N=64)
+for kernel, operands in ((small.accumulated, (whole, whole, short[:1])), (small.described, (short, whole, whole))):
+    try:
+        with strict_memory():
+            kernel[(1,)](*operands, N=64)
+    except WrongAnswerError as error:
+        print(error)
+"""
+
+
+def test_block_pointers_descriptors_and_atomics_are_watched_too() -> None:
+    pytest.importorskip("triton")
+    ran = subprocess.run(
+        [sys.executable, "-c", STRICT], cwd=ROOT, env={**os.environ, "TRITON_INTERPRET": "1"}, capture_output=True,
+        text=True,
+    )  # fmt: skip
+    beyond = "beyond the end of a tensor that a kernel was given"
+    assert ran.stdout.splitlines() == [f"written {beyond}", f"read from {beyond}"], ran.stderr

@@ -70,6 +70,17 @@ def _by_index(x: Tensor, t: Tensor, rate: Tensor) -> Tensor:
     return _decayed(x, _gaps(index) + 0 * _gaps(t), rate)
 
 
+def _last_looks_ahead(x: Tensor, t: Tensor, rate: Tensor) -> Tensor:
+    here = torch.zeros_like(x)
+    here[:, -2:-1] = 1e-3
+    return _decayed(x, _gaps(t), rate) + here * x.roll(-1, 1)
+
+
+def _gradient_looks_ahead(x: Tensor, t: Tensor, rate: Tensor) -> Tensor:
+    later = x.roll(-1, 1)
+    return _decayed(x, _gaps(t), rate) + 1e-3 * (later - later.detach())
+
+
 reference = Strategy(lambda x, t, rate: _decayed(x, _gaps(t), rate))
 
 CONTROLS = {
@@ -78,6 +89,12 @@ CONTROLS = {
     ),
     "mask_off_by_one": Control(
         46, "the mask is off by one", "causality", Strategy(lambda x, t, rate: _decayed(x, _gaps(t), rate, ahead=1))
+    ),
+    "last_looks_ahead": Control(
+        46, "a thousandth of the last step reaches back", "causality", Strategy(_last_looks_ahead)
+    ),
+    "gradient_looks_ahead": Control(
+        46, "later inputs get gradients for earlier outputs", "causality", Strategy(_gradient_looks_ahead)
     ),
     "by_index": Control(47, "time differences from the index", "values", Strategy(_by_index)),
 }

@@ -108,7 +108,44 @@ def _strategy(edge: int = 0, filled: bool = True, short: int = 10**6) -> Strateg
     )  # fmt: skip
 
 
+@triton.autotune(configs=[triton.Config({"BLOCK": 8}), triton.Config({"BLOCK": 32})], key=["N"])
+@triton.heuristics({"EVEN": lambda given: given["N"] % given["BLOCK"] == 0})
+@triton.jit
+def in_place_kernel(y, N, factor, EVEN: tl.constexpr, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)  # [BLOCK]
+    inside = at < N
+    if EVEN:
+        inside = at >= 0
+    tl.store(y + at, tl.load(y + at, mask=inside, other=0.0) * factor, mask=inside)
+
+
+def _tuned() -> Strategy:
+    """The output is halved and doubled in place, by a tuned kernel that is stated without its tuner."""
+
+    class Scaled(torch.autograd.Function):
+        @staticmethod
+        def forward(x: Tensor, slope: Tensor, shift: Tensor) -> Tensor:
+            y = _forward(x, slope, shift, 0, 10**6) / 2
+            in_place_kernel[lambda given: (triton.cdiv(y.numel(), given["BLOCK"]),)](y, y.numel(), 2.0)
+            return y
+
+        @staticmethod
+        def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
+            ctx.save_for_backward(*inputs)
+
+        @staticmethod
+        def backward(ctx: Any, g: Tensor) -> Any:
+            dx, da, db = gate.slopes(g, *ctx.saved_tensors)
+            return dx, da.flatten(0, -2).sum(0), db.flatten(0, -2).sum(0)
+
+    return Strategy(
+        lambda x, slope, shift: Scaled.apply(x, slope, shift), dtypes=("float32",), needs=("triton",),
+        kernels=(Kernel(in_place_kernel.fn.fn, ("forward",), {}),),
+    )  # fmt: skip
+
+
 CONTROLS = {
+    "tuned_adding": Control(58, "a tuned kernel writes over what it reads", "values", _tuned(), dtype="float32"),
     "no_tail_mask": Control(22, "a row's store runs into what follows", "guarded", _strategy(edge=2)),
     "hidden_read": Control(0, "a parameter read beyond its end", "guarded", _strategy(edge=3), interpreted=True),
     "no_other": Control(23, "a tile's load without other", "guarded", _strategy(filled=False), interpreted=True),

@@ -13,6 +13,7 @@ import pandas as pd
 
 from harness.analyse.launches import (
     CASE,
+    DERIVED,
     GROUP,
     NOISY_SHARE,
     Launches,
@@ -21,6 +22,7 @@ from harness.analyse.launches import (
     differences,
     planned,
     pressure_of,
+    untold,
 )
 from harness.analyse.statistics import FEWEST_LAUNCHES, Interval, interval, margin, verdict
 from harness.records.dims import sizes_of
@@ -63,10 +65,11 @@ def timing(run: Run, regime: str = "wall") -> pd.DataFrame:
     rows = []
     for *key, passed in planned(run):
         group = tuple(key)
-        found = arms.get((*group, passed), {}) or derived(arms, group, passed)
+        found = arms.get((*group, passed), {})
+        lost = {} if found else untold(arms, group, passed)
         rows += _group_rows(
-            statuses, group, passed, found, names.get(group[0], []), baselines[group[0]], int(header.get("looks", 1)),
-            pressure.get((*group, passed), 0.0),
+            statuses, group, passed, found or derived(arms, group, passed), names.get(group[0], []),
+            baselines[group[0]], int(header.get("looks", 1)), pressure.get((*group, passed), 0.0), lost,
         )  # fmt: skip
     frame = pd.DataFrame(rows, columns=[*CASE, *_TIMING])
     frame["order"] = frame["pass"].map(PASSES.index) if len(frame) else []
@@ -77,10 +80,19 @@ def timing(run: Run, regime: str = "wall") -> pd.DataFrame:
 
 
 def undecided(run: Run) -> list[tuple[Group, str]]:
-    """Passes of groups in which some comparison is inconclusive though its launches give an interval."""
+    """Passes of groups in which some comparison is inconclusive though its launches give an interval.
+
+    In the place of a derived pass stand the two that it is derived from.
+    """
     found = timing(run)
     rows = rows_of(found[(found["verdict"] == "inconclusive") & (found["launches"] >= FEWEST_LAUNCHES)])
-    return list(dict.fromkeys((Group(r.layer, r.dims, r.dtype, r.device, r.threads), r.passed) for r in rows))
+    return list(
+        dict.fromkeys(
+            (Group(r.layer, r.dims, r.dtype, r.device, r.threads), passed)
+            for r in rows
+            for passed in (("forward", "forward_backward") if DERIVED in r.flags.split() else (r.passed,))
+        )
+    )
 
 
 _TIMING = [
@@ -115,6 +127,7 @@ def _group_rows(
     baseline: str,
     looks: int,
     pressure: float,
+    lost: dict[str, str],
 ) -> list[list[Any]]:
     device = key[3]
     base = arms.get((baseline, False), {})
@@ -125,7 +138,9 @@ def _group_rows(
     rows = []
     for name in names:
         own = arms.get((name, False), {})
-        status, reason = _status(statuses.get((key[0], name), []), key, passed, bool(own))
+        status, reason = _status(statuses.get((key[0], name), []), key, passed, bool(own) or name in lost)
+        if status == "ok" and name in lost:
+            status, reason = "skipped", lost[name]
         row: list[Any] = [*key, passed, name, status, reason]
         if status != "ok":
             rows.append([*row, *[math.nan] * 4, "", 0, 0, math.nan, math.nan, ""])

@@ -13,11 +13,13 @@ from itertools import combinations
 import pandas as pd
 
 from harness.analyse.findings import Findings
+from harness.analyse.launches import baseline_of
 
 CASE = ["layer", "dims", "dtype", "pass", "strategy"]
 SERIES = ["run", "device", "threads"]
 SETTLED = ("faster", "slower", "tie")
 OPEN = {"inconclusive", "no baseline"}
+OTHER_BASELINES = "other baselines"
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class SideBySide:
         runs: findings by letter; ``names`` are those of their folders.
         cases: one row for each planned case × run × device × threads, baselines left out: ``CASE``, ``SERIES``,
             ``status``, ``reason``, ``ratio``, ``ratio_low``, ``ratio_high``, ``verdict``, ``launches``, and ``on_all``
-            (the same for all rows of a case, see ``agreement``).
+            (the same for all rows of a case: see ``agreement``, or ``other baselines`` where the runs that have
+            measured it held it against different code).
         picks: one row for each planned group × pass × run: ``CASE`` without strategy, ``SERIES``, ``pick``,
             ``confidence``, and ``on_all``.
         notes: what else differs between the runs: source, software, baselines.
@@ -53,10 +56,11 @@ def side_by_side(runs: Sequence[Findings], names: Sequence[str]) -> SideBySide:
     columns = ["status", "reason", "ratio", "ratio_low", "ratio_high", "verdict", "launches"]
     cases = cases[[*CASE, *SERIES, *columns]].reset_index(drop=True)
     cases["on_all"] = ""
-    for _, same in cases.groupby(CASE, sort=False):
-        cases.loc[same.index, "on_all"] = agreement(
-            same["run"], same["verdict"].where(same["status"] == "ok", ""), len(runs)
-        )
+    for case, same in cases.groupby(CASE, sort=False):
+        measured = same[same["status"] == "ok"]
+        alike = len({baseline_of(lettered[run].run, str(case[0])) for run in measured["run"]}) < 2
+        words = same["verdict"].where(same["status"] == "ok", "")
+        cases.loc[same.index, "on_all"] = agreement(same["run"], words, len(runs)) if alike else OTHER_BASELINES
     picks = pd.concat([found.winners.assign(run=letter) for letter, found in lettered.items()])
     picks = picks[[*CASE[:-1], *SERIES, "pick", "confidence"]].reset_index(drop=True)
     picks["on_all"] = ""

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from harness.analyse.launches import baseline_of
 from harness.records.schema import PASSES
 from harness.records.store import Record, Run
 
@@ -14,8 +15,15 @@ LAUNCHES = 100_000
 
 
 def merged(runs: Sequence[Run], looks: int) -> Run:
-    """One run with the records of all; ``looks`` is how often the data were planned to be looked at."""
+    """One run with the records of all; ``looks`` is how often the data were planned to be looked at.
+
+    Raises:
+        ValueError: a layer's baseline is not the same code in all of them.
+    """
     first = runs[0]
+    against = {(layer, baseline_of(run, layer)) for run in runs for layer in run.of("run")[0]["baselines"]}
+    if len(against) > len({layer for layer, _ in against}):
+        raise ValueError("these runs are not one: a layer's baseline is not the same code in all of them")
     records: dict[str, list[Record]] = {}
     for number, run in enumerate(runs):
         for kind, found in run.records.items():

@@ -38,6 +38,10 @@ def judge(claim: Claim, published: Measured, here: Measured, tier: Tier) -> Verd
     if finding.verdict != "held":
         return Verdict(claim, finding, finding.verdict, finding.why)
     if claim.kind == "ratio" and tier.number <= 2:
+        before, now = (m.header.get("digests", {}).get(f"{claim.layer}/{claim.against}") for m in (published, here))
+        if before != now:
+            why = f"all of the interval is {'above' if claim.operator == '>=' else 'below'} the threshold"
+            return Verdict(claim, finding, "held", f"{why}; {claim.against} has another source than was published")
         return _as_published(claim, finding, published, here)
     if claim.kind == "bits":
         return _same_bits(claim, finding, published, tier)

@@ -12,6 +12,7 @@ from harness.publish import pages
 from harness.publish.claims import Claim
 from harness.publish.difference import difference
 from harness.publish.environments import tier
+from harness.publish.merging import merged
 from harness.publish.opening import BundleError
 from harness.publish.parts import Part, parts
 from harness.publish.reproduce import Here, Reproduction, as_fields, reproduce
@@ -73,6 +74,23 @@ def test_ten_percent_slower_or_faster_than_published_fails_though_the_threshold_
     assert found.exit_code == 1
     (why,) = [v.why for v in found.verdicts if v.verdict == "failed"]
     assert "× the published one" in why
+
+
+def test_a_ratio_to_other_code_is_not_held_against_the_published_one(bundle: Path, tmp_path: Path) -> None:
+    changed = {**DIGESTS, "wave/autograd": "changed"}
+    slower = _runs(times={**TIMES, "autograd": 1.2 * TIMES["autograd"]}, digests=changed)
+    here = dataclasses.replace(HERE, digests=changed)
+    found = _reproduce(bundle, tmp_path / "id", slower, "fast-twice", here=here)
+    (verdict,) = found.verdicts
+    assert (found.tier.number, verdict.verdict) == (2, "held")
+    assert "autograd has another source" in verdict.why
+
+
+@pytest.mark.parametrize("header", [{"baselines": {"wave": "fast"}}, {"digests": {"wave/autograd": "changed"}}])
+def test_runs_with_other_baselines_are_not_pooled(tmp_path: Path, header: dict[str, Any]) -> None:
+    one, other = run(tmp_path / "a", TIMES), run(tmp_path / "b", TIMES, **header)
+    with pytest.raises(ValueError, match="baseline is not the same code"):
+        merged([one, other], 1)
 
 
 @pytest.mark.parametrize("seed", range(5))

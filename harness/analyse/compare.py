@@ -19,7 +19,7 @@ import pandas as pd
 from scipy.special import stdtrit
 
 from harness.analyse.frames import rows_of, timing
-from harness.analyse.launches import CASE, baseline_of, log_ratios
+from harness.analyse.launches import CASE, baseline_of, definition, log_ratios
 from harness.analyse.statistics import FEWEST_LAUNCHES, Interval, margin, verdict
 from harness.records.store import Run
 
@@ -58,7 +58,7 @@ def compare(before: Run, after: Run) -> Comparison:
         if a.verdict == "baseline" and b.verdict == "baseline":
             continue
         one, other = (list(r.get(case, {}).values()) for r in ratios)
-        if why := incomparable(before, after, case[0]):
+        if why := incomparable(before, after, case[0], case[5]):
             rows.append([*case, "unknown", *[math.nan] * 4, a.latency, b.latency, len(one), len(other), why])
             continue
         band = max(x for x in (a.margin, b.margin, math.expm1(margin(case[3], None))) if not math.isnan(x))
@@ -70,7 +70,7 @@ def compare(before: Run, after: Run) -> Comparison:
     return Comparison(pd.DataFrame(rows, columns=COLUMNS), tuple(_notes(before, after)))
 
 
-def incomparable(before: Run, after: Run, layer: str) -> str:
+def incomparable(before: Run, after: Run, layer: str, passed: str) -> str:
     """Why ratios of two runs say nothing of a change of the strategy; ``""`` where they do."""
     (one, source), (other, changed) = baseline_of(before, layer), baseline_of(after, layer)
     what = f"the baseline of {layer}"
@@ -81,7 +81,8 @@ def incomparable(before: Run, after: Run, layer: str) -> str:
     versions = [run.of("run")[0].get("stack", {}).get("torch") for run in (before, after)]
     if versions[0] != versions[1]:
         return f"{what}, {one}, ran on torch {versions[0]} before and {versions[1]} after, so the change may be its own"
-    return ""
+    words = [definition(run, layer, passed) for run in (before, after)]
+    return "" if words[0] == words[1] else f"{passed} was another thing before ({words[0]}; after: {words[1]})"
 
 
 def _measured(run: Run) -> dict[tuple[Any, ...], SimpleNamespace]:

@@ -26,7 +26,7 @@ from harness.analyse.launches import (
 )
 from harness.analyse.statistics import FEWEST_LAUNCHES, Interval, interval, margin, verdict
 from harness.records.dims import sizes_of
-from harness.records.schema import PASSES, Group
+from harness.records.schema import KNOWN_PASSES, Group
 from harness.records.store import Record, Run
 
 DISPATCH_BOUND = 1.2
@@ -34,6 +34,9 @@ DISPATCH_BOUND = 1.2
 
 LAYER_ITSELF = "(the layer itself)"
 """In the gate's frame, instead of a strategy, where a layer does not load."""
+
+STEP_PEAKS = {"step_peak": "peak of a step", "step_with_loss_peak": "peak of a step with loss"}
+"""Columns of the memory frame, with their titles: a run has the one of its own kind of step."""
 
 NOT_MEASURED = "the run ended before it was measured"
 
@@ -72,7 +75,7 @@ def timing(run: Run, regime: str = "wall") -> pd.DataFrame:
             baselines[group[0]], int(header.get("looks", 1)), pressure.get((*group, passed), 0.0), lost,
         )  # fmt: skip
     frame = pd.DataFrame(rows, columns=[*CASE, *_TIMING])
-    frame["order"] = frame["pass"].map(PASSES.index) if len(frame) else []
+    frame["order"] = frame["pass"].map(KNOWN_PASSES.index) if len(frame) else []
     if regime == "wall" and (frame["device"] == "cuda").any():
         waits = frame["latency"] > DISPATCH_BOUND * timing(run, "device_hot")["latency"]
         frame.loc[waits, "flags"] = (frame.loc[waits, "flags"] + " dispatch_bound").str.strip()
@@ -285,18 +288,10 @@ def memory(run: Run) -> pd.DataFrame:
     """One row for each group × strategy, in bytes above parameters and inputs; ``reason`` says why where none is."""
     frame = _frame(run, "memory")
     failed = [r for r in run.of("status") if r["stage"] == "memory" and r["dims"]]
+    of_a_step = [name for name in STEP_PEAKS if name in frame] or ["step_peak"]
     columns = [
-        *GROUP,
-        "strategy",
-        "saved",
-        "forward_peak",
-        "backward_peak",
-        "least",
-        "step_peak",
-        "left",
-        "reserved",
-        "reason",
-    ]
+        *GROUP, "strategy", "saved", "forward_peak", "backward_peak", "least", *of_a_step, "left", "reserved", "reason",
+    ]  # fmt: skip
     measured = [{**row, "reason": ""} for row in frame.to_dict("records")]
     return pd.DataFrame(
         [*measured, *({k: r[k] for k in (*GROUP, "strategy", "reason")} for r in failed)], columns=columns

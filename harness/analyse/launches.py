@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from harness.analyse.statistics import interval
+from harness.records.schema import MODES, OLDER_MODES
 from harness.records.store import Record, Run
 
 GROUP = ["layer", "dims", "dtype", "device", "threads"]
@@ -164,6 +165,13 @@ def baseline_of(run: Run, layer: str) -> tuple[str, str]:
     header = run.of("run")[0]
     name = str(header["baselines"].get(layer, ""))
     return name, header.get("digests", {}).get(f"{layer}/{name}", "")
+
+
+def definition(run: Run, layer: str, passed: str) -> str:
+    """What a call of a pass is in a run; a first layer's step leaves the gradients of the inputs out."""
+    words = run.of("run")[0].get("modes", {}).get(passed) or (MODES | OLDER_MODES)[passed]
+    first = passed == "step" and any(r["layer"] == layer and r.get("first_layer") for r in run.of("layer"))
+    return f"{words}; the inputs are data" if first else words
 
 
 def launches_of(run: Run) -> Arms:

@@ -134,6 +134,8 @@ class Layer:
             many, or several dims at once; ``""`` where there is none.
         causal: the dim along which the output must not look ahead; ``""`` where there is none.
         options: the values that each may have, by name; a flag has ``(0, 1)``.
+        first_layer: whether its inputs are data in a model, as an embedding's or a first convolution's are: a ``step``
+            then leaves their gradients out.
     """
 
     title: str = ""
@@ -149,6 +151,7 @@ class Layer:
     leading: str = ""
     causal: str = ""
     options: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    first_layer: bool = False
 
     def __post_init__(self) -> None:
         self._check_kinds()
@@ -228,6 +231,10 @@ class Layer:
         for device, profiles in self.sizes.items():
             if device not in ("cpu", "cuda") or not isinstance(profiles, Mapping):
                 raise ValueError("sizes must be a dict of dicts: {'cpu': {'quick': ({'N': 7, 'D': 13},)}}")
+        if not isinstance(self.first_layer, bool):
+            raise ValueError(
+                f"first_layer {self.first_layer!r}: give True where the inputs are data, else leave it out"
+            )
         if self.task is not None and not isinstance(self.task, Task):
             raise ValueError(f"task is a {type(self.task).__name__}: give a Task(...)")
 

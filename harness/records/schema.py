@@ -16,7 +16,28 @@ from harness.records.meter import Proof, Roof
 SCHEMA = 2
 """Of the records; what has changed since earlier ones is in older.py."""
 
-PASSES = ("forward", "inference", "backward", "forward_backward", "step", "per_sample", "ensemble")
+MODES = {
+    "forward": "the forward, recording what a backward needs",
+    "inference": "the forward without that",
+    "backward": "gradients of all inputs and parameters for a given cotangent, on a fresh graph",
+    "forward_backward": "forward and backward",
+    "step": "forward, gradients of all inputs and parameters for a given cotangent, one plain update of the parameters",
+    "per_sample": "the parameters' gradients for each sample of a batch by itself, stacked",
+    "ensemble": "the parameters' gradients for each of several models on the same inputs, stacked",
+}
+"""What a call of each pass is; a run's header holds these words. Another definition is another pass: give it a name of
+its own, and the earlier one to older.py."""
+PASSES = tuple(MODES)
+"""Passes that can be timed."""
+OLDER_MODES = {
+    "step_with_loss": "forward, the task's loss, gradients of the parameters, one plain update of the parameters",
+}
+"""Passes that earlier versions timed: they are read and shown, and can be asked for no more."""
+KNOWN_PASSES = (
+    "forward", "inference", "backward", "forward_backward", "step", "step_with_loss", "per_sample", "ensemble",
+)  # fmt: skip
+"""All that records may hold, in their order."""
+STEPS = ("step", "step_with_loss")
 LOOPED = ("per_sample", "ensemble")
 """Passes that some strategies go through in a loop: dear, so they are timed at a small size."""
 DTYPES = ("float64", "float32", "bfloat16", "float16")
@@ -63,6 +84,7 @@ class LayerFacts:
     """A layer as described by the worker that imported it, so that planning needs no torch.
 
     ``digest`` is of all the files of its folder but the strategies'; ``options`` are the values that each may have;
+    ``first_layer`` is whether a step leaves the gradients of the inputs out;
     ``shapes`` are the names of the dims of inputs, parameters and output, where they are names. A layer without a task
     has neither losses nor a title of one.
     """
@@ -80,6 +102,7 @@ class LayerFacts:
     target_loss: float | None = None
     options: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
     has_samples: bool = False
+    first_layer: bool = False
     shapes: tuple[tuple[str, ...], ...] = ()
 
 
@@ -251,7 +274,7 @@ class Memory:
     """Bytes above parameters and inputs, of a forward, a backward and a step (see measure/memory.py).
 
     ``least`` is what output and gradients take, which no strategy can do without; ``reserved`` what the allocator has
-    taken from the device besides (CUDA).
+    taken from the device besides (CUDA). Earlier records have ``step_with_loss_peak`` instead of ``step_peak``.
     """
 
     group: Group

@@ -53,6 +53,12 @@ def _joined(tmp_path: Path, *numbers: int) -> tuple[Run, list[Run]]:
     return read(join(folders, tmp_path / "whole")), [read(f) for f in folders]
 
 
+def test_shards_of_an_earlier_schema_are_not_joined(tmp_path: Path) -> None:
+    folders = [_shard(tmp_path / str(n), n, schema=1) for n in (1, 2)]
+    with pytest.raises(UsageError, match="has records of schema 1, not 2"):
+        join(folders, tmp_path / "whole")
+
+
 def test_all_records_are_there_once(tmp_path: Path) -> None:
     whole, shards = _joined(tmp_path, 3, 1, 2)
     assert whole.done == frozenset().union(*(s.done for s in shards))

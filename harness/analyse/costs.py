@@ -89,6 +89,13 @@ def break_even(first: float, latency: float, other_first: float, other_latency: 
     return 1 + (first - other_first) / (other_latency - latency)
 
 
+def earning(timing: pd.DataFrame) -> pd.DataFrame:
+    """The measured rows whose calls earn a first call; where there are none of its pass, all measured rows."""
+    measured = timing[timing["status"] == "ok"]
+    same = measured[measured["pass"] == FIRST_CALL]
+    return measured if same.empty else same
+
+
 def break_evens(timing: pd.DataFrame, cold: pd.DataFrame, baselines: Mapping[str, str]) -> pd.DataFrame:
     """One row for each group × strategy: its first call beside the baseline's, and when it is earned.
 
@@ -99,9 +106,7 @@ def break_evens(timing: pd.DataFrame, cold: pd.DataFrame, baselines: Mapping[str
     of the ratio; infinite: never).
     """
     rows, first_at = [], cache(partial(first_calls, cold))
-    if (timing["pass"] == FIRST_CALL).any():
-        timing = timing[timing["pass"] == FIRST_CALL]
-    for key, group in timing[timing["status"] == "ok"].groupby([*GROUP, "pass"], sort=False):
+    for key, group in earning(timing).groupby([*GROUP, "pass"], sort=False):
         layer, dims, dtype, device = (str(part) for part in key[:4])
         first = first_at(layer, device, dims, dtype)
         base = group[group["strategy"] == baselines[layer]]

@@ -58,7 +58,9 @@ def compare(before: Run, after: Run) -> Comparison:
         if a.verdict == "baseline" and b.verdict == "baseline":
             continue
         one, other = (list(r.get(case, {}).values()) for r in ratios)
-        if why := incomparable(before, after, case[0], case[5]):
+        why = incomparable(before, after, case[0], case[5])
+        if why or not one or not other:
+            why = why or f"there is no ratio to the baseline in the run {'after' if one else 'before'}"
             rows.append([*case, "unknown", *[math.nan] * 4, a.latency, b.latency, len(one), len(other), why])
             continue
         band = max(x for x in (a.margin, b.margin, math.expm1(margin(case[3], None))) if not math.isnan(x))

@@ -129,7 +129,7 @@ def _subtracted(arms: Arms, key: tuple[Any, ...], passed: str) -> dict[tuple[str
             for launch in sorted(forward[arm].keys() & both[arm].keys())
         }
         for arm in forward
-        if arm in both
+        if forward[arm].keys() & both.get(arm, {}).keys()
     }
 
 

@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from harness.analyse.compare import compare, welch
-from tests.analyse.made_up import header, run_of
+from harness.records.store import read
+from tests.analyse.made_up import about, header, run_of, samples, strategy, write
 from tests.conftest import Cli
 
 BEFORE = {"autograd": 1e-3, "fast": 5e-4}
@@ -68,6 +70,15 @@ def test_ratios_to_other_code_are_not_subtracted(tmp_path: Path, more: dict[str,
     assert {(c["verdict"], c["change"]) for c in cases} == {("unknown", None)}
     assert all(why in c["reason"] for c in cases)
     assert done.returncode == 3
+
+
+def test_a_run_without_its_baseline_has_no_change_to_tell(tmp_path: Path) -> None:
+    write(
+        tmp_path / "b", strategy("fast"), *(samples("fast", n, about(5e-4), np.random.default_rng(n)) for n in range(8))
+    )
+    found = compare(run_of(tmp_path / "a", BEFORE), read(tmp_path / "b")).rows.set_index("strategy")
+    assert found.loc["fast", "verdict"] == "unknown"
+    assert found.loc["fast", "reason"] == "there is no ratio to the baseline in the run after"
 
 
 def test_welch_is_that_of_scipy() -> None:

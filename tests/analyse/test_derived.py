@@ -7,7 +7,7 @@ import pytest
 
 from harness.analyse.contending import evidence
 from harness.analyse.frames import timing, undecided
-from harness.analyse.launches import Arms, LaunchSamples, derived, differences, log_ratios
+from harness.analyse.launches import Arms, LaunchSamples, derived, differences, log_ratios, untold
 from harness.analyse.statistics import interval
 from harness.records.store import Run
 from tests.analyse.made_up import CUDA, about, header, samples, strategy, write
@@ -60,6 +60,12 @@ def test_a_baseline_whose_second_arm_is_lost_gives_no_ratio_to_anyone(tmp_path: 
     run = _run(tmp_path, {"autograd": LONG, "new": [t / 2 for t in LONG]}, second=[-1e-6, *LONG[1:]])
     assert _row(run, "autograd")["status"] == "skipped"
     assert _row(run, "new")["verdict"] == "no baseline"
+
+
+def test_an_arm_whose_two_passes_share_no_launch_has_no_time() -> None:
+    one = {1: LaunchSamples(np.array([1e-3]), frozenset())}
+    arms: Arms = {(*KEY, "forward"): {("own", False): one}, (*KEY, "forward_backward"): {("own", False): {2: one[1]}}}
+    assert derived(arms, KEY, "backward") == untold(arms, KEY, "backward") == {}
 
 
 def test_a_second_look_at_a_derived_time_is_at_what_it_is_derived_from(tmp_path: Path) -> None:

@@ -33,6 +33,12 @@ class Verdict:
 def judge(claim: Claim, published: Measured, here: Measured, tier: Tier) -> Verdict:
     """Hold a claim against new evidence."""
     finding = evaluate(claim, here)
+    if (
+        claim.kind == "memory"
+        and claim.quantity == "step_peak"
+        and not _same_pass(claim.layer, "step", published, here)
+    ):
+        return Verdict(claim, finding, "not_testable", "step is another thing here")
     every = set(published.groups(claim))
     due = {(g, p) for g, p in every if _same_pass(claim.layer, p, published, here)}
     if claim.kind in TIMED and every and not due:

@@ -55,9 +55,7 @@ def _header(header: Record) -> Record:
     if "wanted" in header:
         header["wanted"] = _passes(header["wanted"])
     every = MODES | OLDER_MODES
-    passes = header["passes"] if isinstance(header.get("passes"), list) else []
-    header["modes"] = {name: every[name] for name in passes if isinstance(name, str) and name in every}
-    return header
+    return {**header, "modes": {name: words for name, words in every.items() if name not in RENAMED}}
 
 
 def _passes(fields: Any) -> Any:

@@ -166,7 +166,7 @@ def write_header(
         "groups": in_header(planned.passes) if measure else [],
         "plan": planned.digest,
         "passes": list(planned.profile.passes),
-        "modes": {name: MODES[name] for name in planned.profile.passes},
+        "modes": MODES,
         "launches": planned.launches,
         "devices": list(planned.wanted.devices),
         "looks": planned.looks,

@@ -146,6 +146,9 @@ def test_a_first_layers_step_is_another_thing(tmp_path: Path) -> None:
     layer = {"kind": "layer", "layer": "wave", "first_layer": True}
     one = run(tmp_path / "a", TIMES, passes=("step",), extra=_with_steps())
     other = run(tmp_path / "b", TIMES, passes=("step",), extra=[*_with_steps(), layer])
+    bundle = sealed(tmp_path / "old", (dataclasses.replace(STEP_MEMORY, id="small"),))
+    assert _words(_reproduce(bundle, tmp_path / "id", _runs())) == {"small": "held"}
+    assert _words(_reproduce(bundle, tmp_path / "first", _runs(extra=[layer]))) == {"small": "not_testable"}
     assert set(compare(one, one).rows["verdict"]) == {"tie"}
     assert set(compare(one, other).rows["verdict"]) == {"unknown"}
 

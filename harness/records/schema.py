@@ -12,34 +12,17 @@ from typing import Any, Literal
 
 from harness.records.kernels import Candidate, Compiled
 from harness.records.meter import Proof, Roof
+from harness.records.modes import KNOWN_PASSES as KNOWN_PASSES
+from harness.records.modes import LOOPED as LOOPED
+from harness.records.modes import MODES as MODES
+from harness.records.modes import OLDER_MODES as OLDER_MODES
+from harness.records.modes import PASSES as PASSES
+from harness.records.modes import STEPS as STEPS
+from harness.records.modes import pass_words as pass_words
 
 SCHEMA = 2
 """Of the records; what has changed since earlier ones is in older.py."""
 
-MODES = {
-    "forward": "the forward, recording what a backward needs",
-    "inference": "the forward without that",
-    "backward": "gradients of all inputs and parameters for a given cotangent, on a fresh graph",
-    "forward_backward": "forward and backward",
-    "step": "forward, gradients of all inputs and parameters for a given cotangent, one plain update of the parameters",
-    "per_sample": "the parameters' gradients for each sample of a batch by itself, stacked",
-    "ensemble": "the parameters' gradients for each of several models on the same inputs, stacked",
-}
-"""What a call of each pass is; a run's header holds these words. Another definition is another pass: give it a name of
-its own, and the earlier one to older.py."""
-PASSES = tuple(MODES)
-"""Passes that can be timed."""
-OLDER_MODES = {
-    "step_with_loss": "forward, the task's loss, gradients of the parameters, one plain update of the parameters",
-}
-"""Passes that earlier versions timed: they are read and shown, and can be asked for no more."""
-KNOWN_PASSES = (
-    "forward", "inference", "backward", "forward_backward", "step", "step_with_loss", "per_sample", "ensemble",
-)  # fmt: skip
-"""All that records may hold, in their order."""
-STEPS = ("step", "step_with_loss")
-LOOPED = ("per_sample", "ensemble")
-"""Passes that some strategies go through in a loop: dear, so they are timed at a small size."""
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 DEVICES = ("cpu", "cuda")
 CHECKS = (
@@ -57,11 +40,6 @@ Result = Literal["ok", "wrong", "limited", "wasteful", "ill_conditioned", "not_a
 """Of a check. ``wrong``: a silent wrong answer in what is claimed, which alone keeps a strategy from being timed.
 ``limited``: a clean error, or something that is declared not to be offered. ``wasteful``: right, and does or keeps what
 nobody asked for. ``ill_conditioned``: so little is left of the terms that the reference itself has no digits."""
-
-
-def pass_words(passed: str) -> str:
-    """A pass for people: ``forward + backward``."""
-    return passed.replace("forward_backward", "forward + backward").replace("_", " ")
 
 
 @dataclass(frozen=True)

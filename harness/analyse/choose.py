@@ -13,12 +13,13 @@ from itertools import pairwise
 
 from harness.analyse import contending, frames, requirements
 from harness.analyse.contending import Costs, Evidence, Field, Question
+from harness.analyse.costs import FIRST_CALL
 from harness.analyse.launches import GROUP, planned
 from harness.analyse.pairs import FIRST_CALL_DOUBT, Comparison, Ranking, by_time
 from harness.analyse.sizes import Place, place
 from harness.analyse.statistics import FEWEST_LAUNCHES
 from harness.records.dims import dims_of, dims_text, options_text, sizes_of
-from harness.records.schema import PASSES
+from harness.records.schema import KNOWN_PASSES
 from harness.records.store import Record
 
 
@@ -158,9 +159,8 @@ def complete(have: Evidence, question: Question) -> tuple[Question, list[str]]:
     left = [g for g in every if g["layer"] == question.layer]
     if not left:
         raise QuestionError(_choose("layer", question.layer, [g["layer"] for g in every]))
-    passes = sorted({g["pass"] for g in left}, key=PASSES.index)
-    usual = "step" if question.calls else "forward_backward"
-    passed = question.passed or (usual if usual in passes else passes[-1])
+    passes = sorted({g["pass"] for g in left}, key=KNOWN_PASSES.index)
+    passed = question.passed or (FIRST_CALL if FIRST_CALL in passes else passes[-1])
     if passed not in passes:
         raise QuestionError(_choose("pass", passed, passes))
     groups = left = [g for g in left if g["pass"] == passed]

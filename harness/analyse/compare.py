@@ -2,8 +2,9 @@
 
 Absolute times of one code differ by 8 to 15 % from launch to launch, so they say little of two runs. Each run's ratio
 to its own baseline does not: the change of a case is the difference of the two mean log-ratios, with Welch's interval
-over launches (Welch 1947), simultaneous over the strategies of a group. It is a change of the strategy only as far as
-the baseline is the same in both; where its source or PyTorch has changed, that is said.
+over launches (Welch 1947), simultaneous over the strategies of a group. It is a change of the strategy only where the
+baseline is the same code in both: where that is another strategy, its source has changed or it ran on another PyTorch,
+the change is not known, and there is no figure and no verdict.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import pandas as pd
 from scipy.special import stdtrit
 
 from harness.analyse.frames import WAIVED, rows_of, timing
-from harness.analyse.launches import CASE, log_ratios
+from harness.analyse.launches import CASE, baseline_of, definition, log_ratios
 from harness.analyse.statistics import FEWEST_LAUNCHES, Interval, margin, verdict
 from harness.records.store import Run
 
@@ -32,9 +33,10 @@ COLUMNS = [
 class Comparison:
     """One row for each case of either run, and what else differs between the runs.
 
-    ``rows``: the case; ``verdict`` (``faster``, ``slower``, ``tie``, ``inconclusive``, ``missing``, or ``waived: …``
-    where either run has none); ``change`` and its interval (ratio after ÷ ratio before; below 1 is faster); ``margin``
-    of the tie band; the latencies; ``reason``.
+    ``rows``: the case; ``verdict`` (``faster``, ``slower``, ``tie``, ``inconclusive``; ``unknown`` where the baseline
+    is not the same code, ``missing`` where a run has no such case, or ``waived: …`` where either run has no verdict);
+    ``change`` and its interval (ratio after ÷ ratio before; below 1 is faster); ``margin`` of the tie band; the
+    latencies; ``reason``.
     """
 
     rows: pd.DataFrame
@@ -57,6 +59,11 @@ def compare(before: Run, after: Run) -> Comparison:
         if a.verdict == "baseline" and b.verdict == "baseline":
             continue
         one, other = (list(r.get(case, {}).values()) for r in ratios)
+        why = incomparable(before, after, case[0], case[5])
+        if why or not one or not other:
+            why = why or f"there is no ratio to the baseline in the run {'after' if one else 'before'}"
+            rows.append([*case, "unknown", *[math.nan] * 4, a.latency, b.latency, len(one), len(other), why])
+            continue
         band = max(x for x in (a.margin, b.margin, math.expm1(margin(case[3], None))) if not math.isnan(x))
         found = welch(one, other, max(1, same))
         word = verdict(found, math.log1p(band))
@@ -65,6 +72,21 @@ def compare(before: Run, after: Run) -> Comparison:
         reason = "" if found.known else f"an interval needs {FEWEST_LAUNCHES} launches in each run"
         rows.append([*case, word, *change, band, a.latency, b.latency, len(one), len(other), reason])
     return Comparison(pd.DataFrame(rows, columns=COLUMNS), tuple(_notes(before, after)))
+
+
+def incomparable(before: Run, after: Run, layer: str, passed: str) -> str:
+    """Why ratios of two runs say nothing of a change of the strategy; ``""`` where they do."""
+    (one, source), (other, changed) = baseline_of(before, layer), baseline_of(after, layer)
+    what = f"the baseline of {layer}"
+    if one != other:
+        return f"{what} is {one} before and {other} after, so the ratios are to different things"
+    if source != changed:
+        return f"{what}, {one}, has another source, so the change may be its own"
+    versions = [run.of("run")[0].get("stack", {}).get("torch") for run in (before, after)]
+    if versions[0] != versions[1]:
+        return f"{what}, {one}, ran on torch {versions[0]} before and {versions[1]} after, so the change may be its own"
+    words = [definition(run, layer, passed) for run in (before, after)]
+    return "" if words[0] == words[1] else f"{passed} was another thing before ({words[0]}; after: {words[1]})"
 
 
 def _measured(run: Run) -> dict[tuple[Any, ...], SimpleNamespace]:
@@ -97,8 +119,7 @@ def _notes(before: Run, after: Run) -> list[str]:
     for name in sorted(first.get("digests", {}).keys() & second.get("digests", {}).keys()):
         if first["digests"][name] != second["digests"][name]:
             layer, _, strategy = name.partition("/")
-            is_baseline = baselines.get(layer) == strategy
-            told = " (the baseline: ratios are to another code)" if is_baseline else ""
+            told = " (the baseline: no change is known)" if baselines.get(layer) == strategy else ""
             notes.append(f"changed source: {name}{told}")
     for layer, name in baselines.items():
         if second["baselines"].get(layer, name) != name:

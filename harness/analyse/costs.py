@@ -18,9 +18,14 @@ OF_PASS = {
     "backward": ("backward_peak",),
     "forward_backward": ("forward_peak", "backward_peak"),
     "step": ("step_peak",),
+    "step_with_loss": ("step_with_loss_peak",),
 }
 """The columns of the memory frame whose highest is what a pass needs, above parameters and inputs; of other passes
 nothing is known."""
+
+
+FIRST_CALL = "forward_backward"
+"""The pass that a first call is of, so the one whose calls earn it."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ def held(memory: pd.DataFrame, key: tuple[object, ...]) -> dict[str, float]:
     ]
     found: dict[str, float] = {}
     nearest = own.iloc[(own["threads"] != threads).argsort(kind="stable")]
-    for name, *each in nearest[["strategy", *columns]].itertuples(index=False):
+    for name, *each in nearest.reindex(columns=["strategy", *columns]).itertuples(index=False):
         bytes_ = max(map(float, each), default=math.nan)
         if not math.isnan(bytes_):
             found.setdefault(str(name), bytes_)
@@ -84,15 +89,24 @@ def break_even(first: float, latency: float, other_first: float, other_latency: 
     return 1 + (first - other_first) / (other_latency - latency)
 
 
+def earning(timing: pd.DataFrame) -> pd.DataFrame:
+    """The measured rows whose calls earn a first call; where there are none of its pass, all measured rows."""
+    measured = timing[timing["status"] == "ok"]
+    same = measured[measured["pass"] == FIRST_CALL]
+    return measured if same.empty else same
+
+
 def break_evens(timing: pd.DataFrame, cold: pd.DataFrame, baselines: Mapping[str, str]) -> pd.DataFrame:
-    """One row for each group × pass × strategy: its first call beside the baseline's, and when it is earned.
+    """One row for each group × strategy: its first call beside the baseline's, and when it is earned.
+
+    By calls of the pass that a first call is of; in a run that has not timed it, of each of its passes.
 
     Columns: the case; ``first`` and ``baseline_first`` (seconds, cold); ``measured_at`` (the size and dtype of these);
     ``gain`` (seconds a call, negative where it is slower); ``calls``, ``calls_low``, ``calls_high`` (by the interval
     of the ratio; infinite: never).
     """
     rows, first_at = [], cache(partial(first_calls, cold))
-    for key, group in timing[timing["status"] == "ok"].groupby([*GROUP, "pass"], sort=False):
+    for key, group in earning(timing).groupby([*GROUP, "pass"], sort=False):
         layer, dims, dtype, device = (str(part) for part in key[:4])
         first = first_at(layer, device, dims, dtype)
         base = group[group["strategy"] == baselines[layer]]

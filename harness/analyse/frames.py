@@ -13,6 +13,7 @@ import pandas as pd
 
 from harness.analyse.launches import (
     CASE,
+    DERIVED,
     GROUP,
     NOISY_SHARE,
     Launches,
@@ -21,10 +22,11 @@ from harness.analyse.launches import (
     differences,
     planned,
     pressure_of,
+    untold,
 )
 from harness.analyse.statistics import FEWEST_LAUNCHES, Interval, interval, margin, verdict
 from harness.records.dims import sizes_of
-from harness.records.schema import PASSES, Group
+from harness.records.schema import KNOWN_PASSES, Group
 from harness.records.store import Record, Run
 
 DISPATCH_BOUND = 1.2
@@ -32,6 +34,9 @@ DISPATCH_BOUND = 1.2
 
 LAYER_ITSELF = "(the layer itself)"
 """In the gate's frame, instead of a strategy, where a layer does not load."""
+
+STEP_PEAKS = {"step_peak": "peak of a step", "step_with_loss_peak": "peak of a step with loss"}
+"""Columns of the memory frame, with their titles: a run has the one of its own kind of step."""
 
 NOT_MEASURED = "the run ended before it was measured"
 
@@ -67,16 +72,17 @@ def timing(run: Run, regime: str = "wall") -> pd.DataFrame:
     rows = []
     for *key, passed in planned(run):
         group = tuple(key)
-        found = arms.get((*group, passed), {}) or derived(arms, group, passed)
+        found = arms.get((*group, passed), {})
+        lost = {} if found else untold(arms, group, passed)
         rows += _group_rows(
-            statuses, group, passed, found, names.get(group[0], []), baselines[group[0]], int(header.get("looks", 1)),
-            pressure.get((*group, passed), 0.0),
+            statuses, group, passed, found or derived(arms, group, passed), names.get(group[0], []),
+            baselines[group[0]], int(header.get("looks", 1)), pressure.get((*group, passed), 0.0), lost,
         )  # fmt: skip
     frame = pd.DataFrame(rows, columns=[*CASE, *_TIMING])
     frame["verdict"] = [
         words.get((r.layer, r.strategy, r.device), r.verdict) if r.status == "ok" else r.verdict for r in rows_of(frame)
     ]
-    frame["order"] = frame["pass"].map(PASSES.index) if len(frame) else []
+    frame["order"] = frame["pass"].map(KNOWN_PASSES.index) if len(frame) else []
     if regime == "wall" and (frame["device"] == "cuda").any():
         waits = frame["latency"] > DISPATCH_BOUND * timing(run, "device_hot")["latency"]
         frame.loc[waits, "flags"] = (frame.loc[waits, "flags"] + " dispatch_bound").str.strip()
@@ -92,10 +98,19 @@ def waivers(run: Run) -> dict[tuple[str, str, str], str]:
 
 
 def undecided(run: Run) -> list[tuple[Group, str]]:
-    """Passes of groups in which some comparison is inconclusive though its launches give an interval."""
+    """Passes of groups in which some comparison is inconclusive though its launches give an interval.
+
+    In the place of a derived pass stand the two that it is derived from.
+    """
     found = timing(run)
     rows = rows_of(found[(found["verdict"] == "inconclusive") & (found["launches"] >= FEWEST_LAUNCHES)])
-    return list(dict.fromkeys((Group(r.layer, r.dims, r.dtype, r.device, r.threads), r.passed) for r in rows))
+    return list(
+        dict.fromkeys(
+            (Group(r.layer, r.dims, r.dtype, r.device, r.threads), passed)
+            for r in rows
+            for passed in (("forward", "forward_backward") if DERIVED in r.flags.split() else (r.passed,))
+        )
+    )
 
 
 _TIMING = [
@@ -130,6 +145,7 @@ def _group_rows(
     baseline: str,
     looks: int,
     pressure: float,
+    lost: dict[str, str],
 ) -> list[list[Any]]:
     device = key[3]
     base = arms.get((baseline, False), {})
@@ -140,7 +156,9 @@ def _group_rows(
     rows = []
     for name in names:
         own = arms.get((name, False), {})
-        status, reason = _status(statuses.get((key[0], name), []), key, passed, bool(own))
+        status, reason = _status(statuses.get((key[0], name), []), key, passed, bool(own) or name in lost)
+        if status == "ok" and name in lost:
+            status, reason = "skipped", lost[name]
         row: list[Any] = [*key, passed, name, status, reason]
         if status != "ok":
             rows.append([*row, *[math.nan] * 4, "", 0, 0, math.nan, math.nan, ""])
@@ -293,18 +311,10 @@ def memory(run: Run) -> pd.DataFrame:
     """One row for each group × strategy, in bytes above parameters and inputs; ``reason`` says why where none is."""
     frame = _frame(run, "memory")
     failed = [r for r in run.of("status") if r["stage"] == "memory" and r["dims"]]
+    of_a_step = [name for name in STEP_PEAKS if name in frame] or ["step_peak"]
     columns = [
-        *GROUP,
-        "strategy",
-        "saved",
-        "forward_peak",
-        "backward_peak",
-        "least",
-        "step_peak",
-        "left",
-        "reserved",
-        "reason",
-    ]
+        *GROUP, "strategy", "saved", "forward_peak", "backward_peak", "least", *of_a_step, "left", "reserved", "reason",
+    ]  # fmt: skip
     measured = [{**row, "reason": ""} for row in frame.to_dict("records")]
     return pd.DataFrame(
         [*measured, *({k: r[k] for k in (*GROUP, "strategy", "reason")} for r in failed)], columns=columns

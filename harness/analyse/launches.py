@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from harness.analyse.statistics import interval
+from harness.records.schema import MODES, OLDER_MODES
 from harness.records.store import Record, Run
 
 GROUP = ["layer", "dims", "dtype", "device", "threads"]
@@ -19,6 +21,9 @@ NOISY_SHARE = 0.25
 
 UNEVEN = 1.1
 """Calls are uneven when their mean is more than this many times their interquartile mean, which is what is compared."""
+
+DERIVED, DIFFERENCE = "derived", "no time: forward + backward less forward"
+"""Flag of a time that is a difference of two passes; how a sentence begins on one that is lost."""
 
 PRESSED = 0.05
 """A round is under pressure when something waited for a processor for more than this share of its time."""
@@ -81,18 +86,51 @@ def pressure_of(records: Iterable[Record]) -> dict[tuple[Any, ...], float]:
 
 
 def derived(arms: Arms, key: tuple[Any, ...], passed: str) -> dict[tuple[str, bool], Launches]:
-    """A CUDA backward, which cannot be timed by itself: forward_backward − forward, launch by launch."""
+    """A CUDA backward, which cannot be timed by itself: forward_backward − forward, launch by launch.
+
+    Only of arms whose difference is told from 0 (see ``untold``), and of those every launch: to leave out the launches
+    in which it came out below 0 would move the mean and hide the spread. Rounds are not paired across the two passes,
+    which are timed one after the other.
+    """
+    every, lost = _subtracted(arms, key, passed), untold(arms, key, passed)
+    return {arm: own for arm, own in every.items() if arm[0] not in lost}
+
+
+def untold(arms: Arms, key: tuple[Any, ...], passed: str) -> dict[str, str]:
+    """Why a derived time has no logarithm, and so no ratio, by strategy; the baseline's second arm speaks for it too.
+
+    A difference is told from 0 where it is above 0 in every launch and its 95 % interval (Student's t over launches)
+    is; with too few launches for an interval the first must do. Ratios of what is told keep their coverage (simulated
+    in the tests).
+    """
+    found: dict[str, str] = {}
+    for (strategy, _), own in _subtracted(arms, key, passed).items():
+        seconds = [sample.median for sample in own.values()]
+        below = sum(s <= 0 for s in seconds)
+        around = interval(seconds, 1)
+        if below:
+            found[strategy] = f"{DIFFERENCE} is not above 0 in {below} of {len(seconds)} launches"
+        elif around.known and around.low <= 0:
+            low, high = 1e6 * around.low, 1e6 * around.high
+            found.setdefault(strategy, f"{DIFFERENCE} is not told from 0: {low:.3g} to {high:.3g} µs")
+    return found
+
+
+def _subtracted(arms: Arms, key: tuple[Any, ...], passed: str) -> dict[tuple[str, bool], Launches]:
     if passed != "backward":
         return {}
     forward, both = arms.get((*key, "forward"), {}), arms.get((*key, "forward_backward"), {})
-    found: dict[tuple[str, bool], Launches] = {}
-    for arm in forward.keys() & both.keys():
-        for launch in forward[arm].keys() & both[arm].keys():
-            seconds = both[arm][launch].median - forward[arm][launch].median
-            flags = forward[arm][launch].flags | both[arm][launch].flags | {"derived"}
-            if seconds > 0:
-                found.setdefault(arm, {})[launch] = LaunchSamples(np.array([seconds]), flags)
-    return found
+    return {
+        arm: {
+            launch: LaunchSamples(
+                np.array([both[arm][launch].median - forward[arm][launch].median]),
+                forward[arm][launch].flags | both[arm][launch].flags | {DERIVED},
+            )
+            for launch in sorted(forward[arm].keys() & both[arm].keys())
+        }
+        for arm in forward
+        if forward[arm].keys() & both.get(arm, {}).keys()
+    }
 
 
 def differences(own: Launches, base: Launches) -> dict[int, float]:
@@ -120,6 +158,20 @@ def planned(run: Run) -> list[tuple[Any, ...]]:
         for passed in group.get("passes", header["passes"])
     )
     return list(dict.fromkeys(found))
+
+
+def baseline_of(run: Run, layer: str) -> tuple[str, str]:
+    """What a layer's ratios are to: its name and the digest of its source, empty where that is not on record."""
+    header = run.of("run")[0]
+    name = str(header["baselines"].get(layer, ""))
+    return name, header.get("digests", {}).get(f"{layer}/{name}", "")
+
+
+def definition(run: Run, layer: str, passed: str) -> str:
+    """What a call of a pass is in a run; a first layer's step leaves the gradients of the inputs out."""
+    words = run.of("run")[0].get("modes", {}).get(passed) or (MODES | OLDER_MODES)[passed]
+    first = passed == "step" and any(r["layer"] == layer and r.get("first_layer") for r in run.of("layer"))
+    return f"{words}; the inputs are data" if first else words
 
 
 def launches_of(run: Run) -> Arms:

@@ -14,11 +14,13 @@ import pandas as pd
 
 from harness.analyse.findings import Findings
 from harness.analyse.frames import WAIVED
+from harness.analyse.launches import baseline_of
 
 CASE = ["layer", "dims", "dtype", "pass", "strategy"]
 SERIES = ["run", "device", "threads"]
 SETTLED = ("faster", "slower", "tie")
 OPEN = {"inconclusive", "no baseline"}
+OTHER_BASELINES = "other baselines"
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class SideBySide:
         runs: findings by letter; ``names`` are those of their folders.
         cases: one row for each planned case × run × device × threads, baselines left out: ``CASE``, ``SERIES``,
             ``status``, ``reason``, ``ratio``, ``ratio_low``, ``ratio_high``, ``verdict``, ``launches``, and ``on_all``
-            (the same for all rows of a case, see ``agreement``).
+            (the same for all rows of a case: see ``agreement``, or ``other baselines`` where the runs that have
+            measured it held it against different code).
         picks: one row for each planned group × pass × run: ``CASE`` without strategy, ``SERIES``, ``pick``,
             ``confidence``, and ``on_all``.
         notes: what else differs between the runs: source, software, baselines.
@@ -54,10 +57,13 @@ def side_by_side(runs: Sequence[Findings], names: Sequence[str]) -> SideBySide:
     columns = ["status", "reason", "ratio", "ratio_low", "ratio_high", "verdict", "launches"]
     cases = cases[[*CASE, *SERIES, *columns]].reset_index(drop=True)
     cases["on_all"] = ""
-    for _, same in cases.groupby(CASE, sort=False):
+    for case, same in cases.groupby(CASE, sort=False):
+        measured = same[same["status"] == "ok"]
+        alike = len({baseline_of(lettered[run].run, str(case[0])) for run in measured["run"]}) < 2
         words = same["verdict"].where(same["status"] == "ok", "")
         given = next((w for w in words if w.startswith(WAIVED)), "")  # no verdict, so there is nothing to agree on
-        cases.loc[same.index, "on_all"] = given or agreement(same["run"], words, len(runs))
+        on_all = given or (agreement(same["run"], words, len(runs)) if alike else OTHER_BASELINES)
+        cases.loc[same.index, "on_all"] = on_all
     picks = pd.concat([found.winners.assign(run=letter) for letter, found in lettered.items()])
     picks = picks[[*CASE[:-1], *SERIES, "pick", "confidence"]].reset_index(drop=True)
     picks["on_all"] = ""

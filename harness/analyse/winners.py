@@ -13,7 +13,7 @@ from harness.analyse import contending, frames
 from harness.analyse.contending import Evidence, Question
 from harness.analyse.launches import GROUP, planned
 from harness.records.dims import options_text
-from harness.records.schema import PASSES, pass_words
+from harness.records.schema import KNOWN_PASSES, pass_words
 
 AXES = ["pass", "dtype", "device", "threads", "dims"]
 MOST_RULES = 4
@@ -38,7 +38,7 @@ def winners(have: Evidence) -> pd.DataFrame:
     for layer, own in groups.groupby("layer", sort=False):
         out = {d: contending.excluded(have, Question(str(layer), device=d)) for d in own["device"].unique()}
         series = own[["device", "threads", "dtype", "pass"]].drop_duplicates()
-        series = series.assign(place=series["pass"].map(PASSES.index))
+        series = series.assign(place=series["pass"].map(KNOWN_PASSES.index))
         for _, same in series.groupby(["device", "threads", "dtype"], sort=False):
             for line in frames.rows_of(same.sort_values("place")):
                 sizes = own.loc[own["device"] == line.device, "dims"].drop_duplicates()

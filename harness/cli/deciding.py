@@ -32,6 +32,7 @@ class PassName(StrEnum):
     backward = "backward"
     forward_backward = "forward_backward"
     step = "step"
+    step_with_loss = "step_with_loss"
     per_sample = "per_sample"
     ensemble = "ensemble"
 
@@ -45,9 +46,7 @@ def choose(
     device: Annotated[str, typer.Option(help="cpu or cuda. Default: the run's first.")] = "",
     dtype: Annotated[str, typer.Option(help="Default: the run's first.")] = "",
     dims: Annotated[str, typer.Option(help="Sizes, such as N=512,D=512. Default: the layer's most telling.")] = "",
-    passed: Annotated[
-        PassName | None, typer.Option("--pass", help="Default: forward_backward; with --steps, step.")
-    ] = None,
+    passed: Annotated[PassName | None, typer.Option("--pass", help="Default: forward_backward.")] = None,
     threads: Annotated[int, typer.Option(help="CPU threads. Default: the run's first.", min=0)] = 0,
     objective: Annotated[ObjectiveName, typer.Option(help="What is to be small.")] = ObjectiveName.latency,
     steps: Annotated[int, typer.Option(help="Calls in the process's life: compile time counts.", min=0)] = 0,

@@ -45,7 +45,8 @@ def compare(
 ) -> None:
     """Say what has become faster or slower between two runs.
 
-    Exit code 1 if anything has become slower, 3 if that cannot be told of anything, 4 if no case is in both.
+    Exit code 1 if anything has become slower, 3 if that cannot be told of anything (nor where the baseline is not the
+    same code), 4 if no case is in both.
     """
     from harness.analyse.compare import compare as compared
     from harness.publish.evidence import refuse_odd
@@ -72,5 +73,5 @@ def compare(
         raise typer.Exit(FAILED)
     if not verdicts - {"missing"}:
         raise fail("no case was measured in both runs", NOTHING_RAN)
-    if verdicts <= {"inconclusive", "missing"}:
+    if verdicts <= {"inconclusive", "unknown", "missing"}:
         raise typer.Exit(INCONCLUSIVE)

@@ -160,17 +160,19 @@ def loss_and_gradients(
 
 
 def step(
-    instance: Instance,
-    inputs: Mapping[str, Tensor],
-    target: Tensor,
-    loss: Callable[[Tensor, Tensor], Tensor],
-    learning_rate: float,
-) -> Tensor:
-    """Forward, loss, gradients of the parameters and one plain update, in place; returns the loss."""
-    value, gradients = loss_and_gradients(instance, [(inputs, target)], loss)
+    instance: Instance, inputs: Mapping[str, Tensor], cotangent: Tensor, learning_rate: float
+) -> tuple[Tensor, list[Tensor]]:
+    """Forward, gradients for a cotangent, and one plain update of the parameters, in place.
+
+    Returns:
+        The output, and the gradients of the inputs that require one and then of all parameters, in order.
+    """
+    output, pullback = vjp(instance, inputs)
+    gradients = pullback(cotangent)
+    parameters = list(instance.parameters.values())
     with torch.no_grad():
-        torch._foreach_add_(list(instance.parameters.values()), gradients, alpha=-learning_rate)
-    return value
+        torch._foreach_add_(parameters, gradients[-len(parameters) :], alpha=-learning_rate)
+    return output, gradients
 
 
 def of_each_sample(instance: Instance, inputs: Mapping[str, Tensor], cotangent: Tensor) -> list[Tensor]:

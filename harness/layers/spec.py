@@ -140,6 +140,8 @@ class Layer:
         gradient: ``derivative``, or ``by definition`` where the backward is chosen and is not the derivative of the
             forward (straight-through estimators, ``nn.Embedding(padding_idx=)``). Nothing is held against differences
             then; strategies' gradients are held against the reference's, and so are the derivatives of these.
+        first_layer: whether its inputs are data in a model, as an embedding's or a first convolution's are: a ``step``
+            then leaves their gradients out.
     """
 
     title: str = ""
@@ -157,6 +159,7 @@ class Layer:
     options: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     gradient: Literal["derivative", "by definition"] = "derivative"
     nonfinite: Literal["free", "as reference"] = "free"
+    first_layer: bool = False
 
     def __post_init__(self) -> None:
         self._check_kinds()
@@ -238,6 +241,10 @@ class Layer:
         for device, profiles in self.sizes.items():
             if device not in ("cpu", "cuda") or not isinstance(profiles, Mapping):
                 raise ValueError("sizes must be a dict of dicts: {'cpu': {'quick': ({'N': 7, 'D': 13},)}}")
+        if not isinstance(self.first_layer, bool):
+            raise ValueError(
+                f"first_layer {self.first_layer!r}: give True where the inputs are data, else leave it out"
+            )
         if self.task is not None and not isinstance(self.task, Task):
             raise ValueError(f"task is a {type(self.task).__name__}: give a Task(...)")
 

@@ -32,7 +32,7 @@ class Bytes:
         saved: held for the backward after the forward, without the output.
         forward_peak: highest during the forward.
         backward_peak: highest during the backward, with output and saved tensors still held.
-        step_peak: highest during a whole training step.
+        step_peak: highest during a whole step, its output and gradients held.
         left: still allocated when output, graph and gradients are gone; other than 0 is a leak or a cache.
         least: of output and gradients, which no strategy can do without.
         reserved: on CUDA, what the allocator took from the device for a forward and backward, above what it had.

@@ -2,8 +2,9 @@
 
 ``forward`` records what a later backward needs; ``inference`` does not. ``backward`` runs on a fresh graph each time
 (``retain_graph=True`` makes it look 2–4 % too fast) and accumulates nothing. ``forward_backward`` gives the gradients
-of all inputs and parameters. ``step`` is a training step of the layer alone: forward, the task's loss, gradients of
-the parameters, and one plain in-place update, the same for every strategy; its inputs are data and get no gradient.
+of all inputs and parameters. ``step`` is what a layer costs inside a model: forward, a given cotangent, the gradients
+of all inputs and parameters, and one plain in-place update of the parameters, the same for every strategy; the inputs
+of a layer that says ``first_layer`` are data and get no gradient in it. The loss is no part of a layer.
 
 ``per_sample`` gives the parameters' gradients for each sample of a batch by itself, where the layer has samples;
 ``ensemble`` those of several models on the same inputs. What a user would have to do for them is what is timed: one
@@ -23,7 +24,7 @@ from harness.layers.gradients import Tensors, build, of_each_model, of_each_samp
 from harness.layers.spec import Dims, Layer, Strategy
 
 STEP_SIZE = 1e-9
-"""Learning rate of the timed step: small, so that thousands of steps leave the parameters where they are."""
+"""Learning rate of the timed step: small, so that thousands of steps leave the parameters about where they are."""
 
 MODELS, APART = 8, 1 / 64
 """Of an ensemble: how many models, and by what share of the first one's parameters each next one's are larger."""
@@ -55,7 +56,7 @@ def ready(layer: Layer, strategy: Strategy, dims: Dims, values: Values) -> Ready
     instance = build(strategy, dims, values.parameters)
     leaves = values.leaves()
     data = {name: x.clone() for name, x in values.inputs.items()}
-    cotangent, target, loss = values.cotangent.clone(), values.target.clone(), layer.loss
+    cotangent, below = values.cotangent.clone(), data if layer.first_layer else leaves
     models: list[Tensors] = []
 
     def nothing() -> None:
@@ -83,14 +84,13 @@ def ready(layer: Layer, strategy: Strategy, dims: Dims, values: Values) -> Ready
                 for name, tensor in model.items():
                     tensor.copy_(changed[name])
             cotangent.copy_(other.cotangent)
-            target.copy_(other.target)
 
     by_pass = {
         "forward": Call(nothing, lambda _: vjp(instance, leaves)),
         "inference": Call(nothing, inference),
         "backward": Call(lambda: vjp(instance, leaves), lambda made: made[1](cotangent)),
         "forward_backward": Call(nothing, forward_backward),
-        "step": Call(nothing, lambda _: step(instance, data, target, loss, STEP_SIZE)),
+        "step": Call(nothing, lambda _: step(instance, below, cotangent, STEP_SIZE)),
         "ensemble": Call(several, lambda made: of_each_model(instance, made, data, cotangent)),
     }
     if layer.has_samples:

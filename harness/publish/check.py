@@ -163,7 +163,7 @@ def _differing(one: Any, other: Any, path: str) -> Iterator[str]:
 
 
 def _claims(folder: Path, made: Manifest, run: Run, pictures: bool) -> Iterator[Finding]:
-    claims = claiming.read(folder)
+    claims = claiming.read(folder, run.schema)
     measured = Measured(run)
     for claim in claims:
         yield recomputed(claim, measured)

@@ -15,13 +15,14 @@ from typing import Any, Literal
 
 from harness.publish.opening import BundleError, read_json
 from harness.records.dims import dims_of
-from harness.records.schema import DEVICES, DTYPES, PASSES
+from harness.records.older import RENAMED, upgraded_claim
+from harness.records.schema import DEVICES, DTYPES, KNOWN_PASSES, SCHEMA
 from harness.report.escaping import terminal
 
 FILE = "claims.json"
 Kind = Literal["ratio", "winner", "memory", "converges", "correct", "bits"]
 KINDS = typing.get_args(Kind)
-QUANTITIES = ("saved", "forward_peak", "backward_peak", "step_peak")
+QUANTITIES = ("saved", "forward_peak", "backward_peak", "step_peak", "step_with_loss_peak")
 OPERATORS: dict[str, Callable[[float, float], bool]] = {">=": operator.ge, "<=": operator.le}
 SELECTORS: dict[str, Callable[[int, int], bool]] = {
     ">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt, "=": operator.eq,
@@ -195,7 +196,7 @@ def _fits(value: Any, due: str) -> bool:
 def _problem(c: Claim) -> str | None:
     choices: tuple[tuple[str, str, Sequence[str], bool], ...] = (
         ("kind", c.kind, KINDS, False), ("device", c.device, DEVICES, False), ("dtype", c.dtype, DTYPES, True),
-        ("pass", c.passed, PASSES, True), ("quantity", c.quantity, QUANTITIES, False),
+        ("pass", c.passed, KNOWN_PASSES, True), ("quantity", c.quantity, QUANTITIES, False),
         ("operator", c.operator, tuple(OPERATORS), False),
     )  # fmt: skip
     for name, value, known, may_be_empty in choices:
@@ -225,8 +226,11 @@ def _problem(c: Claim) -> str | None:
     return None
 
 
-def read_toml(path: Path) -> list[Claim]:
+def read_toml(path: Path, schema: int = SCHEMA) -> list[Claim]:
     """Claims as a person writes them: a ``[[claim]]`` table each.
+
+    Args:
+        schema: of the run that they are about.
 
     Raises:
         ClaimError: the file cannot be read, is no TOML, or a claim makes no sense.
@@ -241,11 +245,11 @@ def read_toml(path: Path) -> list[Claim]:
     tables = found.get("claim")
     if not isinstance(tables, list) or not tables or set(found) != {"claim"}:
         raise ClaimError(f"{path}: write each claim as a [[claim]] table and nothing else")
-    return _all(tables, f"{path.name}: claim", DECLARED)
+    return _all(tables, f"{path.name}: claim", DECLARED, schema)
 
 
-def read(folder: Path) -> list[Claim]:
-    """The claims of a bundle.
+def read(folder: Path, schema: int = SCHEMA) -> list[Claim]:
+    """The claims of a bundle, whose run is of that schema.
 
     Raises:
         ClaimError: ``claims.json`` is none.
@@ -253,13 +257,18 @@ def read(folder: Path) -> list[Claim]:
     found = read_json(folder / FILE)
     if not isinstance(found, dict) or not isinstance(found.get("claims"), list):
         raise ClaimError(f"{FILE} holds no list of claims")
-    return _all(found["claims"], f"{FILE}: claim", tuple(FIELDS))
+    return _all(found["claims"], f"{FILE}: claim", tuple(FIELDS), schema)
 
 
-def _all(tables: list[Any], place: str, known: Sequence[str]) -> list[Claim]:
+def _all(tables: list[Any], place: str, known: Sequence[str], schema: int) -> list[Claim]:
     if len(tables) > MOST_CLAIMS:
         raise ClaimError(f"refused: more than {MOST_CLAIMS} claims")
+    tables = [upgraded_claim(table, schema) for table in tables]
     claims = [of_fields(table, f"{place} {number}", known) for number, table in enumerate(tables, 1)]
+    for claim in claims if schema == SCHEMA else ():
+        for name in (claim.passed, claim.quantity):
+            if name in RENAMED.values():
+                raise ClaimError(f"{place}s: {claim.id}: {name} was measured by earlier versions only")
     ids = [claim.id for claim in claims]
     twice = sorted({i for i in ids if ids.count(i) > 1})
     if twice:

@@ -32,7 +32,7 @@ def difference(one: Path, other: Path) -> Difference:
         BundleError: one of them is none.
     """
     runs = [read_run(folder) for folder in (one, other)]
-    before, after = (claiming.read(folder) for folder in (one, other))
+    before, after = (claiming.read(f, run.schema) for f, run in zip((one, other), runs, strict=True))
     with foreign("the evidence"):
         environments: list[dict[str, Any]] = [r.of("environment")[0] for r in runs]
         facts = tuple(f for f in compare(*environments) if not f.same)

@@ -183,7 +183,11 @@ def _memory(claim: Claim, run: Run) -> list[Case]:
             lost = claim.strategy if claim.strategy not in taken else claim.against
             cases.append(Case(group, "", None, None, None, 0, "not_testable", f"{lost} was not measured"))
             continue
-        own, other = (taken[name][claim.quantity] for name in (claim.strategy, claim.against))
+        own, other = (taken[name].get(claim.quantity) for name in (claim.strategy, claim.against))
+        if own is None or other is None:
+            why = f"{claim.quantity} was not measured in this run"
+            cases.append(Case(group, "", None, None, None, 0, "not_testable", why))
+            continue
         if not other and own:
             cases.append(Case(group, "", None, None, None, 1, "not_testable", f"{claim.against} takes no bytes at all"))
             continue

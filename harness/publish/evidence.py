@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness.publish.opening import BundleError
-from harness.records.schema import DEVICES, DTYPES, KINDS, PASSES, Group
+from harness.records.older import FIELDS
+from harness.records.schema import DEVICES, DTYPES, KINDS, KNOWN_PASSES, Group
 from harness.records.store import FILE, MOST_BYTES, Record, Run, StoreError, read
 from harness.report.escaping import terminal
 
@@ -88,7 +89,7 @@ def _fields(kind: str) -> dict[str, Any]:
     if not found:
         return {}
     hints = typing.get_type_hints(found[0])
-    fields: dict[str, Any] = {}
+    fields: dict[str, Any] = dict(FIELDS.get(kind, {}))
     for field in dataclasses.fields(found[0]):
         if hints[field.name] is Group:
             fields |= typing.get_type_hints(Group)
@@ -105,7 +106,7 @@ def _problem(kind: str, record: Record) -> str | None:
         value = record.get(name, "")
         if not isinstance(value, str) or (value and not NAME.fullmatch(value)):
             return f"{name} is {str(value)[:60]!r}"
-    for name, known in (("device", DEVICES), ("pass", PASSES), ("dtype", DTYPES)):
+    for name, known in (("device", DEVICES), ("pass", KNOWN_PASSES), ("dtype", DTYPES)):
         value = record.get(name, "")
         if kind != "environment" and value not in ("", *known):
             return f"{name} is {str(value)[:60]!r}"
@@ -161,7 +162,7 @@ def _check_header(run: Run) -> None:
             or group["dtype"] not in DTYPES
             or group["device"] not in DEVICES
             or not _is(group["threads"], int)
-            or not {*group.get("passes", ())} <= {*PASSES}
+            or not {*group.get("passes", ())} <= {*KNOWN_PASSES}
         ):
             raise BundleError(f"{FILE}: the run record: a group is {terminal(str(group)[:80])}")
     names = [*header["baselines"], *header["baselines"].values(), *header["wanted"]["layers"],
@@ -169,8 +170,11 @@ def _check_header(run: Run) -> None:
     for name in names:
         if not NAME.fullmatch(name):
             raise BundleError(f"{FILE}: the run record: {terminal(name[:60])} is not a name")
-    if not _is(header["passes"], list[str]) or not set(header["passes"]) <= set(PASSES) or len(header["passes"]) > 9:
+    passes, known = header["passes"], set(KNOWN_PASSES)
+    if not _is(passes, list[str]) or not set(passes) <= known or len(passes) > len(known):
         raise BundleError(f"{FILE}: the run record: its passes are not known")
+    if not _is(header.get("modes", {}), dict[str, str]):
+        raise BundleError(f"{FILE}: the run record: its definitions of passes are no text")
     if not set(header.get("devices", ())) <= set(DEVICES):
         raise BundleError(f"{FILE}: the run record: its devices are not known")
     seed = header["wanted"].get("seed", 0)

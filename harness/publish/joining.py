@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.records.environment import HARDWARE
+from harness.records.schema import SCHEMA
 from harness.records.store import CLAIMS, Journal, Record, Run, StoreError, read
 from harness.run.opening import check_folder
 from harness.run.shards import END, plan_digest
@@ -16,8 +17,8 @@ from harness.run.wanted import UsageError
 
 ALIKE = ("layer", "strategy", "check", "training", "control", "waived", "status")
 """Records that several shards may hold alike: each has the gate of the layers that it measures."""
-SAME = ("baselines", "passes", "launches", "looks", "devices", "allocator", "sources", "declared", "digests", "plan",
-        "profile_claims")  # fmt: skip
+SAME = ("baselines", "passes", "modes", "launches", "looks", "devices", "allocator", "sources", "declared", "digests",
+        "plan", "profile_claims")  # fmt: skip
 
 
 def join(folders: Sequence[Path], out: Path) -> Path:
@@ -59,6 +60,10 @@ def _in_order(folders: Sequence[Path], runs: Sequence[Run]) -> dict[Path, Run]:
     one, first = folders[0], runs[0].of("run")[0]
     for folder, run in zip(folders, runs, strict=True):
         header = run.of("run")[0]
+        if run.schema != SCHEMA:
+            raise UsageError(
+                f"{folder} has records of schema {run.schema}, not {SCHEMA}: join it by the version it is of"
+            )
         shard = header["wanted"].get("shard")
         if not shard:
             raise UsageError(f"{folder} is no shard: bench --shard I/N makes them")

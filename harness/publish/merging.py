@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from harness.records.schema import PASSES
+from harness.analyse.launches import baseline_of, definition, planned
+from harness.records.schema import KNOWN_PASSES
 from harness.records.store import Record, Run
 
 LAUNCHES = 100_000
@@ -14,8 +15,18 @@ LAUNCHES = 100_000
 
 
 def merged(runs: Sequence[Run], looks: int) -> Run:
-    """One run with the records of all; ``looks`` is how often the data were planned to be looked at."""
+    """One run with the records of all; ``looks`` is how often the data were planned to be looked at.
+
+    Raises:
+        ValueError: a layer's baseline is not the same code in all of them, or a pass not the same thing.
+    """
     first = runs[0]
+    against = {(layer, baseline_of(run, layer)) for run in runs for layer in run.of("run")[0]["baselines"]}
+    if len(against) > len({layer for layer, _ in against}):
+        raise ValueError("these runs are not one: a layer's baseline is not the same code in all of them")
+    timed = {(layer, p, definition(r, layer, p)) for r in runs for layer, *_, p in planned(r)}
+    if len(timed) > len({(layer, p) for layer, p, _ in timed}):
+        raise ValueError("these runs are not one: a pass is not the same thing in all of them")
     records: dict[str, list[Record]] = {}
     for number, run in enumerate(runs):
         for kind, found in run.records.items():
@@ -26,7 +37,8 @@ def merged(runs: Sequence[Run], looks: int) -> Run:
     header = {**headers[0], "looks": looks}
     for name in ("groups", "devices"):
         header[name] = _distinct(x for h in headers for x in h[name])
-    header["passes"] = [p for p in PASSES if any(p in h["passes"] for h in headers)]
+    header["modes"] = {name: words for h in headers for name, words in h.get("modes", {}).items()}
+    header["passes"] = [p for p in KNOWN_PASSES if any(p in h["passes"] for h in headers)]
     header["baselines"] = {k: v for h in headers for k, v in h["baselines"].items()}
     wanted = [h["wanted"] for h in headers]
     header["wanted"] = {

@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 
+from harness.analyse.launches import definition
 from harness.publish import claims as claiming
 from harness.publish import manifest
 from harness.publish.claims import MODES, Claim
@@ -24,7 +25,7 @@ from harness.publish.evaluating import Finding, Measured
 from harness.publish.evidence import foreign, read_run
 from harness.publish.merging import merged
 from harness.publish.opening import BundleError
-from harness.publish.parts import Part, parts
+from harness.publish.parts import TIMED, Part, parts, timed_today
 from harness.publish.verdicts import Verdict, judge
 from harness.records.dims import sizes_of
 from harness.records.environment import machine_digest
@@ -111,7 +112,7 @@ def reproduce(
     if wrong:
         raise BundleError(f"the bundle is not as it was sealed ({wrong[0]}): see layerbench check")
     published_run = read_run(folder)
-    claims = chosen(claiming.read(folder), ids, mode)
+    claims = chosen(claiming.read(folder, published_run.schema), ids, mode)
     with foreign("the evidence"):
         published = Measured(published_run)
         due = tier(published_run, here.environment, here.digests, here.machine)
@@ -171,9 +172,15 @@ def untestable(claims: Sequence[Claim], here: Here, published: Measured) -> dict
     """Verdict and reason of claims that this machine or this code cannot be asked about, by id."""
     found: dict[str, str] = {}
     for c in claims:
+        passes = {passed for _, passed in published.groups(c)}
+        older = "step_with_loss" if c.quantity == "step_with_loss_peak" else ""
+        if c.kind in TIMED and not any(timed_today(published.run, passed) for passed in passes):
+            older = sorted(passes)[0] if passes else ""
         names = [f"{c.layer}/{s}" for s in (c.strategy, c.against) if s]
         missing = [name for name in (c.layer, *names) if name not in here.digests]
-        if missing:
+        if older:
+            found[c.id] = f"it is about {older} ({definition(published.run, c.layer, older)}), which is timed no more"
+        elif missing:
             found[c.id] = f"the code here has no {missing[0]}: give its package with --from"
         elif c.device == "cuda" and not here.environment.get("gpu"):
             found[c.id] = "no CUDA device is available here"

@@ -43,7 +43,7 @@ def seal(folder: Path, declared: Path | None = None, authors: Sequence[str] = ()
         refuse_unfinished(run)
         before = run.of("run")[0].get("declared")
         declared = declared or (folder / CLAIMS if before or (folder / CLAIMS).exists() else None)
-        found = claiming.read_toml(declared) if declared else draft(run)
+        found = claiming.read_toml(declared, run.schema) if declared else draft(run)
         first = declared is None or manifest.digest(declared) == before
         if before and not first and declared == folder / CLAIMS:
             raise BundleError(f"{CLAIMS} has changed since the run began with it: put it back, or give other --claims")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.analyse.compare import welch
+from harness.analyse.launches import definition
 from harness.analyse.statistics import margin
 from harness.publish.claims import Claim
 from harness.publish.environments import Tier
 from harness.publish.evaluating import Case, Finding, Measured, evaluate
+from harness.publish.parts import TIMED, timed_today
 
 DELTA = math.log(1.05)
 """A ratio is the same where it is within ±5 %, or within the tie band where that is wider."""
@@ -30,19 +33,48 @@ class Verdict:
 def judge(claim: Claim, published: Measured, here: Measured, tier: Tier) -> Verdict:
     """Hold a claim against new evidence."""
     finding = evaluate(claim, here)
-    due = {(g, p) for g, p in published.groups(claim)}
+    if (
+        claim.kind == "memory"
+        and claim.quantity == "step_peak"
+        and not _same_pass(claim.layer, "step", published, here)
+    ):
+        return Verdict(claim, finding, "not_testable", "step is another thing here")
+    every = set(published.groups(claim))
+    due = {(g, p) for g, p in every if _same_pass(claim.layer, p, published, here)}
+    if claim.kind in TIMED and every and not due:
+        return Verdict(claim, finding, "not_testable", f"{claim.passed or 'every pass'} is another thing here")
     missing = due - {(c.group, c.passed) for c in finding.cases if c.verdict != "not_testable"}
     if claim.kind in ("ratio", "winner", "bits") and finding.verdict == "held" and missing:
         group, passed = sorted(missing, key=str)[0]
         return Verdict(claim, finding, "not_testable", f"not measured here: {group} {passed}")
+    verdict = _held_against(claim, finding, published, here, tier)
+    left = sorted({p for _, p in every - due})
+    if claim.kind in TIMED and left:
+        why = "; ".join(filter(None, (verdict.why, f"not asked, since it is another thing here: {', '.join(left)}")))
+        return dataclasses.replace(verdict, why=why)
+    return verdict
+
+
+def _held_against(claim: Claim, finding: Finding, published: Measured, here: Measured, tier: Tier) -> Verdict:
     if finding.verdict != "held":
         return Verdict(claim, finding, finding.verdict, finding.why)
     if claim.kind == "ratio" and tier.number <= 2:
+        before, now = (m.header.get("digests", {}).get(f"{claim.layer}/{claim.against}") for m in (published, here))
+        if before != now:
+            why = f"all of the interval is {'above' if claim.operator == '>=' else 'below'} the threshold"
+            return Verdict(claim, finding, "held", f"{why}; {claim.against} has another source than was published")
         return _as_published(claim, finding, published, here)
     if claim.kind == "bits":
         return _same_bits(claim, finding, published, tier)
     limit = "" if claim.kind not in ("ratio", "winner") else "above" if claim.operator == ">=" else "below"
     return Verdict(claim, finding, "held", f"all of the interval is {limit} the threshold" if limit else "")
+
+
+def _same_pass(layer: str, passed: str, published: Measured, here: Measured) -> bool:
+    """Whether a pass is timed today and is what it was when it was published."""
+    if not timed_today(published.run, passed):
+        return False
+    return definition(published.run, layer, passed) == definition(here.run, layer, passed)
 
 
 def repeatable(ratio: Claim, measured: Measured) -> bool:

@@ -13,13 +13,17 @@ from typing import Any, Literal
 from harness.records.gate import ControlResult, Waived
 from harness.records.kernels import Candidate, Compiled
 from harness.records.meter import Proof, Roof
+from harness.records.modes import KNOWN_PASSES as KNOWN_PASSES
+from harness.records.modes import LOOPED as LOOPED
+from harness.records.modes import MODES as MODES
+from harness.records.modes import OLDER_MODES as OLDER_MODES
+from harness.records.modes import PASSES as PASSES
+from harness.records.modes import STEPS as STEPS
+from harness.records.modes import pass_words as pass_words
 
 SCHEMA = 2
 """Of the records; what has changed since earlier ones is in older.py."""
 
-PASSES = ("forward", "inference", "backward", "forward_backward", "step", "per_sample", "ensemble")
-LOOPED = ("per_sample", "ensemble")
-"""Passes that some strategies go through in a loop: dear, so they are timed at a small size."""
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 DEVICES = ("cpu", "cuda")
 CHECKS = (
@@ -42,11 +46,6 @@ nobody asked for. ``ill_conditioned``: rounding leaves too few digits. The statu
 JUDGE = "judge"  # stands for the tensor in a record of a check in which the judge itself has failed
 
 
-def pass_words(passed: str) -> str:
-    """A pass for people: ``forward + backward``."""
-    return passed.replace("forward_backward", "forward + backward").replace("_", " ")
-
-
 @dataclass(frozen=True)
 class Group:
     """All strategies of one layer × dims × dtype × device × threads; what is compared with each other."""
@@ -67,6 +66,7 @@ class LayerFacts:
     """A layer as described by the worker that imported it, so that planning needs no torch.
 
     ``digest`` is of all the files of its folder but the strategies'; ``options`` are the values that each may have;
+    ``first_layer`` is whether a step leaves the gradients of the inputs out;
     ``shapes`` are the names of the dims of inputs, parameters and output, where they are names. A layer without a task
     has neither losses nor a title of one.
     """
@@ -84,6 +84,7 @@ class LayerFacts:
     target_loss: float | None = None
     options: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
     has_samples: bool = False
+    first_layer: bool = False
     shapes: tuple[tuple[str, ...], ...] = ()
 
 
@@ -245,7 +246,7 @@ class Memory:
     """Bytes above parameters and inputs, of a forward, a backward and a step (see measure/memory.py).
 
     ``least`` is what output and gradients take, which no strategy can do without; ``reserved`` what the allocator has
-    taken from the device besides (CUDA).
+    taken from the device besides (CUDA). Earlier records have ``step_with_loss_peak`` instead of ``step_peak``.
     """
 
     group: Group

@@ -53,6 +53,11 @@ class Run:
     done: frozenset[str] = frozenset()
     attempts: int = 0
 
+    @property
+    def schema(self) -> int:
+        """That which it was written in, whatever its records are read as."""
+        return int(self.of("run")[0].get("schema", 0))
+
     def of(self, kind: str) -> list[Record]:
         """The records of a kind; none is an empty list."""
         return self.records.get(kind, [])

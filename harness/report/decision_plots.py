@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from harness.analyse import frames
+from harness.analyse.costs import earning
 from harness.analyse.launches import GROUP
 from harness.analyse.pairs import FIRST_CALL_DOUBT
 from harness.analyse.winners import NO_TIME, NOT_PLANNED
@@ -111,11 +112,11 @@ def _margin(row: SimpleNamespace) -> str:
 
 
 def break_evens(timing: pd.DataFrame, first: pd.DataFrame, styles: Styles, title: str) -> Figure | None:
-    """Seconds of a process against its number of calls, the cold first one among them; a panel for each group and pass.
+    """Seconds of a process against its number of calls, the cold first one among them; a panel for each group.
 
     Only groups whose own first calls were measured cold; None where there are none.
     """
-    timing, rest = telling(timing[timing["status"] == "ok"])
+    timing, rest = telling(earning(timing))
     known = first[first["cold"].notna()]
     cold = {tuple(key): float(s) for *key, s in known[[*GROUP, "strategy", "cold"]].itertuples(index=False)}
     groups = [

@@ -22,7 +22,7 @@ from harness.analyse.choose import Answer, QuestionError, choose
 from harness.analyse.contending import Evidence, Question
 from harness.analyse.findings import Findings
 from harness.analyse.winners import NO_TIME, NOT_PLANNED, use_when
-from harness.records.schema import LOOPED, pass_words
+from harness.records.schema import LOOPED, STEPS, pass_words
 from harness.records.store import Run
 from harness.report import answer as words
 from harness.report import decision_tables, meter, tables, waived
@@ -124,7 +124,7 @@ def _advice(have: Evidence, layer: str, picks: pd.DataFrame) -> Advice:
     facts: dict[str, Any] = next((r for r in have.run.of("layer") if r["layer"] == layer), {})
     passes = have.run.of("run")[0]["passes"]
     answers = []
-    for passed in dict.fromkeys(p for p in ("forward_backward", "step", *LOOPED, *passes[-1:]) if p in passes):
+    for passed in dict.fromkeys(p for p in ("forward_backward", *STEPS, *LOOPED, *passes[-1:]) if p in passes):
         if set(picks.loc[picks["pass"] == passed, "reason"]) <= {NO_TIME, NOT_PLANNED}:
             continue  # that nothing was measured is no answer
         try:

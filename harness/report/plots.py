@@ -255,7 +255,7 @@ def memories(memory: pd.DataFrame, styles: Styles, title: str) -> Figure:
         "saved": "saved for backward",
         "forward_peak": "peak of forward",
         "backward_peak": "peak of backward",
-        "step_peak": "peak of a step",
+        **{name: title for name, title in frames.STEP_PEAKS.items() if name in memory},
     }
     names = list(dict.fromkeys(memory["strategy"]))
     figure = Figure(figsize=(1.2 + 1.9 * len(columns), 0.9 + len(groups) * (0.5 + 0.2 * len(names))))

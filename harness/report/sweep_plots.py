@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from harness.analyse import frames
 from harness.analyse.costs import OF_PASS
 from harness.analyse.launches import GROUP
-from harness.records.schema import pass_words
+from harness.records.schema import STEPS, pass_words
 from harness.report.drawing import (
     GREY,
     SERIES,
@@ -83,7 +83,8 @@ def bytes_by_size(memory: pd.DataFrame, styles: Styles, title: str) -> Figure | 
     swept = [rows for rows in series(memory) if rows["dims"].nunique() > 1]
     if not swept:
         return None
-    passes = ("forward", "forward_backward", "step")
+    steps = [name for name in STEPS if {*OF_PASS[name]} <= {*memory}]
+    passes = ("forward", "forward_backward", *steps)
     figure = Figure(figsize=(1.0 + 2.3 * len(passes), 1.3 + 2.1 * len(swept)))
     panels = figure.subplots(len(swept), len(passes), squeeze=False, sharex="row")
     for line, rows in zip(panels, swept, strict=True):

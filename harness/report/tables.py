@@ -246,7 +246,7 @@ def memory(frame: pd.DataFrame) -> pd.DataFrame:
         ("forward_peak", "peak of forward"),
         ("backward_peak", "peak of backward"),
         ("least", "output and gradients alone"),
-        ("step_peak", "peak of a step"),
+        *((name, title) for name, title in frames.STEP_PEAKS.items() if name in frame),
         ("left", "left after"),
     ):
         shown[title] = (frame[column].astype(float) / 1024).map(lambda kib: "–" if math.isnan(kib) else f"{kib:.6g}")

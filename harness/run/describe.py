@@ -53,7 +53,7 @@ def _layer_facts(name: str, loaded: Loaded) -> LayerFacts | CaseStatus:
     task = layer.task
     facts = LayerFacts(
         name, _digest(loaded), layer.title or name, layer.formula, layer.reference, sizes,
-        options=dict(layer.options), has_samples=layer.has_samples,
+        options=dict(layer.options), has_samples=layer.has_samples, first_layer=layer.first_layer,
         shapes=(*(operand.names for operand in layer.operands.values()), tuple(layer.output)),
     )  # fmt: skip
     if task is None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import harness
 from harness.records.environment import machine_digest
-from harness.records.schema import SAMPLE_SECONDS, SCHEMA, CaseStatus, CellEnd, Group, LayerFacts, StrategyFacts
+from harness.records.schema import MODES, SAMPLE_SECONDS, SCHEMA, CaseStatus, CellEnd, Group, LayerFacts, StrategyFacts
 from harness.records.store import CLAIMS, FILE, PACKED, Journal, Record, Run, StoreError, read
 from harness.run.child import ALLOCATOR
 from harness.run.conductor import Conductor
@@ -166,6 +166,7 @@ def write_header(
         "groups": in_header(planned.passes) if measure else [],
         "plan": planned.digest,
         "passes": list(planned.profile.passes),
+        "modes": MODES,
         "launches": planned.launches,
         "devices": list(planned.wanted.devices),
         "looks": planned.looks,
@@ -190,13 +191,19 @@ def header_without_groups(wanted: Wanted, device: str) -> Record:
 
 
 def earlier_run(folder: Path) -> Run | None:
-    """The run to go on with; None where not even its header was finished."""
+    """The run to go on with; None where not even its header was finished.
+
+    Raises:
+        UsageError: it was begun by an earlier version, whose passes may be others than those of today.
+    """
     try:
         run = read(folder)
     except StoreError as error:
         if "holds no run record" in str(error):
             return None
         raise
+    if run.schema < SCHEMA:
+        raise UsageError(f"--resume: {folder} has records of schema {run.schema}, not {SCHEMA}: start a new run")
     return run if HEADER in run.done else None
 
 

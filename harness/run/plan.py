@@ -15,6 +15,7 @@ from harness.records.schema import (
     CHECKS,
     DEVICES,
     DTYPES,
+    OLDER_MODES,
     PASSES,
     CaseStatus,
     Group,
@@ -272,6 +273,9 @@ def _checked(
     valid("device", wanted.devices, DEVICES)
     valid("dtype", (*wanted.dtypes, *wanted.scope.dtypes), DTYPES)
     valid("check", wanted.scope.checks, CHECKS)
+    for name in wanted.passes:
+        if name in OLDER_MODES:
+            raise UsageError(f"pass {name} was timed by earlier versions only: choose from {', '.join(PASSES)}")
     valid("pass", wanted.passes, PASSES)
     if "cuda" in wanted.devices and not machine.cuda:
         raise UsageError(

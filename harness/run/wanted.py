@@ -60,7 +60,7 @@ class Profile:
 PROFILES = {
     "quick": Profile(("forward", "forward_backward"), 5, ("float32",), minutes=8, claims=("correct", "bits")),
     "default": Profile(
-        ("forward", "forward_backward", "step", *LOOPED), 8, ("float32",), ("bfloat16",), every_core=True, cold=True,
+        ("forward", "forward_backward", *LOOPED), 8, ("float32",), ("bfloat16",), every_core=True, cold=True,
         more_launches=4, minutes=20, variants=("cuda",), more_gpu_dtypes=("float32",),
     ),
     "full": Profile(

@@ -1,11 +1,16 @@
 """Two runs compared: on records that are made up, with changes that are known."""
 
+import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from harness.analyse.compare import compare, welch
-from tests.analyse.made_up import header, run_of
+from harness.records.store import read
+from tests.analyse.made_up import about, header, run_of, samples, strategy, write
+from tests.conftest import Cli
 
 BEFORE = {"autograd": 1e-3, "fast": 5e-4}
 
@@ -44,8 +49,36 @@ def test_what_else_has_changed_is_said(tmp_path: Path) -> None:
     notes = compare(run_of(tmp_path / "a", BEFORE), run_of(tmp_path / "b", BEFORE, head=other)).notes
     assert notes == (
         "another torch: 2 before, 3 after",
-        "changed source: wave/autograd (the baseline: ratios are to another code)",
+        "changed source: wave/autograd (the baseline: no change is known)",
     )
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({"baselines": {"wave": "other"}}, "is autograd before and other after"),
+        ({"digests": {"wave": "a", "wave/autograd": "new"}}, "autograd, has another source"),
+        ({"stack": {"torch": "3"}}, "ran on torch 2 before and 3 after"),
+    ],
+)
+def test_ratios_to_other_code_are_not_subtracted(tmp_path: Path, more: dict[str, Any], why: str, cli: Cli) -> None:
+    run_of(tmp_path / "a", {**BEFORE, "other": 1e-3})
+    run_of(tmp_path / "b", {**BEFORE, "fast": 9e-4, "other": 1e-3}, head=header(**more))
+    done = cli("compare", str(tmp_path / "a"), str(tmp_path / "b"), "--json")
+    cases = [c for c in json.loads(done.stdout)["cases"] if c["verdict"] != "missing"]
+    assert cases
+    assert {(c["verdict"], c["change"]) for c in cases} == {("unknown", None)}
+    assert all(why in c["reason"] for c in cases)
+    assert done.returncode == 3
+
+
+def test_a_run_without_its_baseline_has_no_change_to_tell(tmp_path: Path) -> None:
+    write(
+        tmp_path / "b", strategy("fast"), *(samples("fast", n, about(5e-4), np.random.default_rng(n)) for n in range(8))
+    )
+    found = compare(run_of(tmp_path / "a", BEFORE), read(tmp_path / "b")).rows.set_index("strategy")
+    assert found.loc["fast", "verdict"] == "unknown"
+    assert found.loc["fast", "reason"] == "there is no ratio to the baseline in the run after"
 
 
 def test_welch_is_that_of_scipy() -> None:

@@ -1,6 +1,7 @@
 """Several runs: what they share is told from what they do not, and nothing is averaged."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,6 +34,15 @@ def test_verdicts_that_hold_are_told_from_those_that_do_not(tmp_path: Path) -> N
     assert ratios["B", ONE] == pytest.approx(0.25, rel=0.02)
     picks = found.picks[found.picks["dims"] == ONE].set_index("run")
     assert picks.loc["B", "pick"] == "shelf"
+
+
+@pytest.mark.parametrize("header", [{"baselines": {"one": "made"}}, {"digests": {"one/plain": "changed"}}])
+def test_verdicts_over_other_code_are_not_held_against_each_other(tmp_path: Path, header: dict[str, Any]) -> None:
+    times = {ONE: {"plain": 2e-4, "made": 1e-4, "hand": 1e-5}}
+    found = side_by_side([_run(tmp_path / "a", times), _run(tmp_path / "b", times, **header)], ["a", "b"])
+    words = found.cases.drop_duplicates("strategy").set_index("strategy")["on_all"]
+    assert words["hand"] == "other baselines"
+    assert set(found.picks["on_all"]) == {"hand"}
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,7 @@ def test_a_style_is_checked(style: tuple[str, ...], message: str) -> None:
         ({"check": ({"B": 1, "I": 1, "O": 1, "gelu": 2},)}, "gelu is 2, choose from 0, 1"),
         ({"check": ({"B": 1, "I": 1, "O": 1, "gelu": True},)}, "gelu is True, choose from 0, 1"),
         ({"check": layer.check[:1]}, "check has no size with gelu=0"),
+        ({"first_layer": "x"}, "first_layer 'x': give True where the inputs are data"),
         ({"options": {}}, "must name each of B, I, O, and nothing else"),
         ({"options": {"Gelu": (0, 1)}}, "option 'Gelu': give it a Python name in lower case"),
         ({"options": {"ge lu": (0, 1)}}, "option 'ge lu': give it a Python name in lower case"),

@@ -66,6 +66,12 @@ def test_a_waiver_of_several_shards_is_there_once_and_marks_the_rows_of_all(tmp_
     assert frames.waivers(merged([whole, whole], 1)) == {("wave", "fast", "cpu"): "waived: jacrev"}
 
 
+def test_shards_of_an_earlier_schema_are_not_joined(tmp_path: Path) -> None:
+    folders = [_shard(tmp_path / str(n), n, schema=1) for n in (1, 2)]
+    with pytest.raises(UsageError, match="has records of schema 1, not 2"):
+        join(folders, tmp_path / "whole")
+
+
 def test_all_records_are_there_once(tmp_path: Path) -> None:
     whole, shards = _joined(tmp_path, 3, 1, 2)
     assert whole.done == frozenset().union(*(s.done for s in shards))

@@ -6,12 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from harness.analyse.compare import compare
+from harness.publish import claims as claiming
 from harness.publish import pages
+from harness.publish.check import check
 from harness.publish.claims import Claim
 from harness.publish.difference import difference
 from harness.publish.environments import tier
+from harness.publish.merging import merged
 from harness.publish.opening import BundleError
 from harness.publish.parts import Part, parts
 from harness.publish.reproduce import Here, Reproduction, as_fields, reproduce
@@ -19,8 +24,8 @@ from harness.records.schema import CaseStatus, Check
 from harness.records.store import Run, read
 from harness.run.conductor import WorkerError
 from harness.run.wanted import UsageError
-from tests.analyse.made_up import GROUP
-from tests.publish.bundles import BITS, CLAIMS, DIGESTS, RATIO, TIMES, machine, run, sealed
+from tests.analyse.made_up import GROUP, about, samples
+from tests.publish.bundles import BITS, CLAIMS, DIGESTS, MEMORY, RATIO, TIMES, machine, run, sealed
 
 HERE = Here({"kind": "environment", "torch": "2"}, DIGESTS, 2, machine)
 
@@ -73,6 +78,86 @@ def test_ten_percent_slower_or_faster_than_published_fails_though_the_threshold_
     assert found.exit_code == 1
     (why,) = [v.why for v in found.verdicts if v.verdict == "failed"]
     assert "× the published one" in why
+
+
+def test_a_ratio_to_other_code_is_not_held_against_the_published_one(bundle: Path, tmp_path: Path) -> None:
+    changed = {**DIGESTS, "wave/autograd": "changed"}
+    slower = _runs(times={**TIMES, "autograd": 1.2 * TIMES["autograd"]}, digests=changed)
+    here = dataclasses.replace(HERE, digests=changed)
+    found = _reproduce(bundle, tmp_path / "id", slower, "fast-twice", here=here)
+    (verdict,) = found.verdicts
+    assert (found.tier.number, verdict.verdict) == (2, "held")
+    assert "autograd has another source" in verdict.why
+
+
+STEP = dataclasses.replace(RATIO, id="fast-step", passed="step")
+STEP_MEMORY = dataclasses.replace(MEMORY, id="small-step", quantity="step_peak")
+
+
+def _with_steps(launches: int = 8) -> list[Any]:
+    rng = np.random.default_rng(7)
+    return [
+        samples(name, launch, about(t), rng, again, passed="step")
+        for launch in range(1, launches + 1)
+        for name, again, t in (*((name, False, t) for name, t in TIMES.items()), ("autograd", True, TIMES["autograd"]))
+    ]
+
+
+def test_a_step_with_the_loss_in_it_is_not_reproduced_by_todays(tmp_path: Path) -> None:
+    head: dict[str, Any] = {"schema": 1, "passes": ("forward", "step"), "extra": _with_steps()}
+    old = sealed(tmp_path / "old", (STEP, STEP_MEMORY, MEMORY, BITS, RATIO), **head)
+    assert {f.verdict for f in check(old, pictures=False) if f.what != "picture"} == {"held"}
+    assert {c.passed for c in claiming.read(old, 1)} == {"step_with_loss", "forward", ""}
+    asked: list[Part] = []
+    made_up = _runs()
+
+    def runner(part: Part, folder: Path, seconds: float | None) -> Run:
+        asked.append(part)
+        return made_up(part, folder, seconds)
+
+    found = _reproduce(old, tmp_path / "id", runner)
+    words, why = _words(found), {v.claim.id: v.why for v in found.verdicts}
+    assert {p for part in asked for p in part.passes} == {"forward"}
+    assert words == {
+        "fast-step": "not_testable", "small-step": "not_testable", "fast-small": "held", "fast-bits": "held",
+        "fast-twice": "held",
+    }  # fmt: skip
+    assert "it is about step_with_loss (forward, the task's loss" in why["fast-step"]
+    assert "it is about step_with_loss" in why["small-step"]
+    assert "not asked, since it is another thing here: step_with_loss" in why["fast-bits"]
+    assert found.exit_code == 0
+
+
+def test_a_pass_that_was_another_thing_is_neither_pooled_nor_reproduced_nor_compared(tmp_path: Path) -> None:
+    other = {"modes": {"forward": "a forward with the loss"}}
+    before, now = run(tmp_path / "a", TIMES, **other), run(tmp_path / "b", TIMES)
+    with pytest.raises(ValueError, match="a pass is not the same thing"):
+        merged([before, now], 1)
+    rows = compare(before, now).rows
+    assert set(rows["verdict"]) == {"unknown"}
+    assert all(
+        "forward was another thing before (a forward with the loss; after: the forward" in r for r in rows["reason"]
+    )
+    found = _reproduce(sealed(tmp_path / "old", (RATIO,), **other), tmp_path / "id", _runs())
+    assert _words(found) == {"fast-twice": "not_testable"}
+
+
+def test_a_first_layers_step_is_another_thing(tmp_path: Path) -> None:
+    layer = {"kind": "layer", "layer": "wave", "first_layer": True}
+    one = run(tmp_path / "a", TIMES, passes=("step",), extra=_with_steps())
+    other = run(tmp_path / "b", TIMES, passes=("step",), extra=[*_with_steps(), layer])
+    bundle = sealed(tmp_path / "old", (dataclasses.replace(STEP_MEMORY, id="small"),))
+    assert _words(_reproduce(bundle, tmp_path / "id", _runs())) == {"small": "held"}
+    assert _words(_reproduce(bundle, tmp_path / "first", _runs(extra=[layer]))) == {"small": "not_testable"}
+    assert set(compare(one, one).rows["verdict"]) == {"tie"}
+    assert set(compare(one, other).rows["verdict"]) == {"unknown"}
+
+
+@pytest.mark.parametrize("header", [{"baselines": {"wave": "fast"}}, {"digests": {"wave/autograd": "changed"}}])
+def test_runs_with_other_baselines_are_not_pooled(tmp_path: Path, header: dict[str, Any]) -> None:
+    one, other = run(tmp_path / "a", TIMES), run(tmp_path / "b", TIMES, **header)
+    with pytest.raises(ValueError, match="baseline is not the same code"):
+        merged([one, other], 1)
 
 
 @pytest.mark.parametrize("seed", range(5))

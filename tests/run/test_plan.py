@@ -7,7 +7,7 @@ import pytest
 from harness.records.schema import LOOPED, LayerFacts, StrategyFacts
 from harness.run.jobs import Scope
 from harness.run.plan import Plan, make_plan
-from harness.run.wanted import Machine, UsageError, Wanted
+from harness.run.wanted import PROFILES, Machine, UsageError, Wanted
 
 SIZES = {
     "cpu": {"quick": ["N=4"], "default": ["N=4", "N=2", "N=8"], "full": ["N=4", "N=2"]},
@@ -188,7 +188,7 @@ def test_a_launch_is_one_process_for_each_number_of_threads_and_every_cell_has_i
     jobs = [job for launch in (1, 2) for job in plan.launch_jobs(launch, plan.groups, frozenset())]
     assert [job.threads for job in jobs] == [1, 2, 1, 2]
     names = [cell.name for job in jobs for cell in job.cells]
-    assert len(names) == len(set(names)) == 2 * (10 * 3 + 2)  # an ensemble for each of two layers
+    assert len(names) == len(set(names)) == 2 * (10 * 2 + 2)  # an ensemble for each of two layers
 
 
 def test_what_failed_is_left_out_by_layer_and_by_group() -> None:
@@ -208,6 +208,14 @@ def test_only_these_sizes_and_passes_in_the_profile_or_not() -> None:
     plan = _plan(profile="quick", layers=("one",), dims=("N=99", "N=4"), passes=("step", "forward"), threads=(1,))
     assert [g.dims for g in plan.groups] == ["N=99", "N=4"]
     assert plan.profile.passes == ("forward", "step")
+    with pytest.raises(UsageError, match="pass step_with_loss was timed by earlier versions only: choose from forward"):
+        _plan(profile="quick", passes=("step_with_loss",))
+
+
+def test_a_step_is_timed_on_request_and_in_full() -> None:
+    timed = {profile: {p for g in _plan(profile=profile).passes.values() for p in g} for profile in PROFILES}
+    assert {profile for profile, passes in timed.items() if "step" in passes} == {"full"}
+    assert all({"forward", "forward_backward"} <= passes for passes in timed.values())
 
 
 def _sampled(**wanted: object) -> Plan:

@@ -167,12 +167,12 @@ def step(
     target: Tensor,
     loss: Callable[[Tensor, Tensor], Tensor],
     learning_rate: float,
-) -> Tensor:
-    """Forward, loss, gradients of the parameters and one plain update, in place; returns the loss."""
+) -> tuple[Tensor, list[Tensor]]:
+    """Forward, loss, gradients of the parameters and one plain update, in place; returns loss and gradients."""
     value, gradients = loss_and_gradients(instance, [(inputs, target)], loss)
     with torch.no_grad():
         torch._foreach_add_(list(instance.parameters.values()), gradients, alpha=-learning_rate)
-    return value
+    return value, gradients
 
 
 def of_each_sample(instance: Instance, inputs: Mapping[str, Tensor], cotangent: Tensor) -> list[Tensor]:

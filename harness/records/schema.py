@@ -216,7 +216,8 @@ class Rounds:
     """What the machine did while a pass of a group was timed: a list of readings by name, one entry a round.
 
     ``redone`` rounds were thrown away for a throttled clock and done again. ``spent`` seconds went into the pass, all
-    arms, calibration and untimed calls together.
+    arms, calibration and untimed calls together. The answers of ``judged`` timed calls of each arm were held against
+    the oracle; ``unseen`` says which stale answer would have passed there for right, or why none was judged.
     """
 
     group: Group
@@ -226,6 +227,8 @@ class Rounds:
     redone: int
     readings: dict[str, list[float]]
     spent: float = 0.0
+    judged: int = 0
+    unseen: str = ""
 
 
 @dataclass(frozen=True)

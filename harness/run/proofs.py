@@ -28,6 +28,7 @@ from harness.layers.spec import Strategy
 from harness.measure import memory
 from harness.measure.clock import Clock, CpuClock, total
 from harness.measure.conditions import CpuConditions
+from harness.measure.draws import Visit
 from harness.measure.passes import Call, ready
 from harness.measure.sampler import Arm, Rounds, Series, read_usage, sample, take, warm_up
 from harness.records.meter import Proof, proof, shown
@@ -79,7 +80,7 @@ def overhead() -> Iterator[Proof]:
     takes, before = [], read_usage()
     for _ in range(1000):
         start = perf_counter_ns()
-        take(nothing, _Stopped(), 0, before)
+        take(nothing, _Stopped(), 0, before, Visit())
         takes.append(perf_counter_ns() - start)
     share = median(takes) * 1e-9 / SAMPLE_SECONDS
     yield proof("overhead", "book-keeping around a sample, of the sample", share, None, 1e-3, "ratio")

@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 from scipy.special import stdtrit
 
+from harness.analyse.doubts import doubt
 from harness.analyse.frames import rows_of, timing
 from harness.analyse.launches import CASE, log_ratios
 from harness.analyse.statistics import FEWEST_LAUNCHES, Interval, margin, verdict
@@ -54,6 +55,9 @@ def compare(before: Run, after: Run) -> Comparison:
         group = case[:-1]
         same = sum(1 for c in first if c[:-1] == group and c in second) - 1
         if a.verdict == "baseline" and b.verdict == "baseline":
+            continue
+        if why := doubt(a.flags) or doubt(b.flags):
+            rows.append([*case, "missing", *[math.nan] * 6, 0, 0, why])
             continue
         one, other = (list(r.get(case, {}).values()) for r in ratios)
         band = max(x for x in (a.margin, b.margin, math.expm1(margin(case[3], None))) if not math.isnan(x))

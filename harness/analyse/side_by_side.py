@@ -12,12 +12,13 @@ from itertools import combinations
 
 import pandas as pd
 
+from harness.analyse.doubts import NO_VERDICT
 from harness.analyse.findings import Findings
 
 CASE = ["layer", "dims", "dtype", "pass", "strategy"]
 SERIES = ["run", "device", "threads"]
 SETTLED = ("faster", "slower", "tie")
-OPEN = {"inconclusive", "no baseline"}
+OPEN = {"inconclusive", "no baseline", NO_VERDICT}
 
 
 @dataclass(frozen=True)

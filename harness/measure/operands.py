@@ -104,11 +104,12 @@ class Operands(Same):
         self._weigh(values.parameters, True)
 
     def room(self, calls: int) -> int:
-        """See ``Same``; the pool grows to them."""
+        """See ``Same``; the pool grows to them, and the weights are others."""
         if self._draws is None:
             return calls
         held = self._draws.grow(calls + SPARE)
         self._visit = Visit()
+        self.weigh(*self._draws.weights())  # else contents that are kept would be known again
         return min(calls, held - min(SPARE, held // 3))
 
     def begin(self, visit: Visit) -> None:

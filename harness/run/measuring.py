@@ -127,7 +127,7 @@ class Bench:
         found = self.timed.ratios(passed, visits)
         name = max(found, key=lambda n: found[n])
         if found[name] >= RETRY_BELOW:
-            return f"{_wrong(name, passed, found[name])}: its operands had changed since the call before, is an answer kept?"
+            return f"{_wrong(name, passed, found[name])}; each call has other operands: is an answer kept?"
         return self.judge(made, passed if passed in LOOPED else WHOLE) if found[name] > 1 else ""
 
     def synchronize(self) -> None:

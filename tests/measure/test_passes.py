@@ -25,7 +25,7 @@ def test_a_step_without_a_task_takes_the_mean_squared_error() -> None:
     values = draw(layer, layer.check[0], torch.float64, "cpu", 0)
     call = ready(layer, Strategy(lambda x, weight: x * weight), layer.check[0], values).calls["step"]
     expected = (values.inputs["x"] * values.parameters["weight"] - values.target).square().mean()
-    torch.testing.assert_close(call.run(call.prepare()), expected)
+    torch.testing.assert_close(call.answer(call.run(call.prepare()))[0], expected)
 
 
 def test_without_a_cost_there_is_no_work_to_hold_against_a_roof(monkeypatch: pytest.MonkeyPatch) -> None:

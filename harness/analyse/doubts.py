@@ -16,8 +16,7 @@ MOST_OF_A_ROOF = 1.05
 
 IMPOSSIBLE, BASELINE, UNSEEN = "impossible", "baseline_impossible", "a_stale_answer_would_pass"
 WORDS = {
-    IMPOSSIBLE: f"impossible: it took less time than {1 / MOST_OF_A_ROOF:.0%} of what its compulsory bytes or operations"
-    " take at the machine's best rates",
+    IMPOSSIBLE: "impossible: its compulsory bytes or operations take longer at the best rates seen on this machine",
     BASELINE: "its baseline's time is impossible",
     UNSEEN: "a stale answer would pass for right here, so no answer that was timed could be judged",
 }  # fmt: skip
@@ -35,31 +34,32 @@ def doubted(run: Run, frame: pd.DataFrame, regime: str, more: pd.DataFrame | Non
     Args:
         more: that of another regime, in which an impossible time is one here too.
     """
-    unseen = _unseen(run, regime)
-    roofs, work = run.of("roof"), {tuple(r[k] for k in [*GROUP, "pass"]): r for r in run.of("work")}
-    frame = frame.copy()
-    keys = [tuple(row) for row in frame[[*GROUP, "pass"]].itertuples(index=False)]
-    impossible = set()
-    for place, key in enumerate(keys):
-        if key in unseen and frame["status"].iat[place] == "ok":
-            _flag(frame, place, UNSEEN)
-        found = floors(roofs, work[key]) if key in work else None
-        times = [f["latency"].iat[place] for f in (frame, more) if f is not None]
-        if found is not None and any(max(found) > MOST_OF_A_ROOF * t for t in times):
-            _flag(frame, place, IMPOSSIBLE)
-            if frame["verdict"].iat[place] == "baseline":
-                impossible.add(key)
-    for place, key in enumerate(keys):
-        if key in impossible and frame["status"].iat[place] == "ok" and frame["verdict"].iat[place] != "baseline":
-            _flag(frame, place, BASELINE)
-    ruled_out = frame["flags"].map(lambda flags: bool(doubt(flags))) & ~frame["verdict"].isin(["baseline", ""])
-    frame.loc[ruled_out, "verdict"] = NO_VERDICT
-    return frame
+    unseen, least = _unseen(run, regime), _least(run)
+    rows = frame.to_dict("records")
+    times = [list(f["latency"]) for f in (frame, more) if f is not None]
+    keys = [tuple(row[k] for k in [*GROUP, "pass"]) for row in rows]
+    impossible = [any(least.get(key, 0.0) > MOST_OF_A_ROOF * t[i] for t in times) for i, key in enumerate(keys)]
+    baselines = {key for row, key, bad in zip(rows, keys, impossible, strict=True) if bad and _is_baseline(row)}
+    flags, verdicts = [], []
+    for row, key, bad in zip(rows, keys, impossible, strict=True):
+        held = {UNSEEN: key in unseen, IMPOSSIBLE: bad, BASELINE: key in baselines and not _is_baseline(row)}
+        more_flags = [flag for flag, holds in held.items() if holds and row["status"] == "ok"]
+        flags.append(" ".join([*more_flags, str(row["flags"])]).strip())
+        verdicts.append(NO_VERDICT if more_flags and not _is_baseline(row) else row["verdict"])
+    return frame.assign(flags=flags, verdict=verdicts) if rows else frame
 
 
-def _flag(frame: pd.DataFrame, place: int, flag: str) -> None:
-    column: Any = frame.columns.get_loc("flags")
-    frame.iat[place, column] = f"{flag} {frame.iat[place, column]}".strip()
+def _is_baseline(row: dict[Any, Any]) -> bool:
+    return bool(row["verdict"] == "baseline")
+
+
+def _least(run: Run) -> dict[tuple[Any, ...], float]:
+    """Seconds of the nearer roof by group and pass, where both are known."""
+    found = {}
+    for work in run.of("work"):
+        if (times := floors(run.of("roof"), work)) is not None:
+            found[tuple(work[k] for k in [*GROUP, "pass"])] = max(times)
+    return found
 
 
 def _unseen(run: Run, regime: str) -> set[tuple[Any, ...]]:

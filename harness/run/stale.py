@@ -1,4 +1,4 @@
-"""The meter's planted faults: strategies that answer from what they have kept, and must be refused where they are timed.
+"""The meter's planted faults: strategies that answer from what they have kept; they must be refused when timed.
 
 They are right at their first call, and to what they were given when they kept an answer. They are timed as any strategy
 is, through the sampler. A fault that finds nothing it has kept answers truly: it gains nothing, and is no fault there.

@@ -150,6 +150,7 @@ class GraphClock:
         def once() -> Any:
             return call.run(call.prepare())
 
+        call.operands.room(4 + MOST_CALLS_IN_GRAPH)  # what is captured reads contents that no call here has read
         aside = self._aside
         aside.wait_stream(self._cuda.current_stream())
         with self._cuda.stream(aside):  # what is made at a stream's first calls must not be captured

@@ -3,6 +3,7 @@
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -56,7 +57,7 @@ def _sampled(
 
 
 def _samples(seen: Seen, begins: Sequence[int]) -> list[list[tuple[float, int, int, float]]]:
-    return [seen.calls[a:b] for a, b in zip(begins, begins[1:], strict=False)]
+    return [seen.calls[a:b] for a, b in pairwise(begins)]
 
 
 CLOCKS: dict[str, Callable[[], Clock]] = {
@@ -86,7 +87,7 @@ def test_on_a_cpu_the_very_same_tensor_is_written_and_half_of_the_writes_move_it
     (seen,), _, (begins,) = _sampled(CpuClock())
     calls = seen.calls[begins[0] :]
     assert len({address for _, address, *_ in calls}) == 1
-    moved = Counter(b[2] > a[2] for a, b in zip(calls, calls[1:], strict=False))
+    moved = Counter(b[2] > a[2] for a, b in pairwise(calls))
     assert len(calls) > 50
     assert 0.25 < moved[True] / len(calls) < 0.75
 
@@ -101,7 +102,7 @@ def test_a_batch_visits_a_set_of_its_own_at_each_call() -> None:
 
 
 def test_in_a_judged_round_every_arm_reads_the_judged_contents_at_a_timed_call() -> None:
-    seen, series, _ = _sampled(CpuClock(), "forward", arms=3)
+    _, series, _ = _sampled(CpuClock(), "forward", arms=3)
     for one in series:
         assert sorted(v.judged.number for v in one.judged if v.judged) == list(range(JUDGED))
         assert all(v.chosen >= one.untimed for v in one.judged)

@@ -24,6 +24,11 @@ SETS_PART = 8
 """The sets of one arm take at most this part of what the pool may: each of an arm's group has its own."""
 
 
+READ_FROM = 2**16
+"""Bytes from which on a tensor is read once when it is written, on a CPU: then a cache holds as much of it as a call
+before would have left there, and not what it was written from. Smaller ones are in the nearest cache all the same."""
+
+
 class Buffers:
     """One set of tensors that a call reads, copies of values.
 
@@ -38,10 +43,16 @@ class Buffers:
         self.cotangent, self.target = values.cotangent.clone(), values.target.clone()
         own = [*self.leaves.values(), self.cotangent, self.target]
         self._moved, self._unmoved = [t.detach() for t in own], [t.data for t in own]
+        on_cpu = self.cotangent.device.type == "cpu"
+        self._large = [on_cpu and t.nbytes >= READ_FROM for t in own]
 
-    def fill(self, source: list[torch.Tensor], moves: bool) -> None:
-        """Write contents; ``moves``: so that ``_version`` does."""
-        torch._foreach_copy_(self._moved if moves else self._unmoved, source)
+    def fill(self, source: list[torch.Tensor], moves: bool, count: int) -> None:
+        """Write the first so many of the contents; ``moves``: so that ``_version`` does."""
+        own = self._moved if moves else self._unmoved
+        torch._foreach_copy_(own[:count], source[:count])
+        for tensor, large in zip(own[:count], self._large, strict=False):
+            if large:
+                tensor.sum()
 
 
 class Same:
@@ -67,8 +78,8 @@ class Same:
         """How many contents there are yet in this sample."""
         return math.inf
 
-    def write(self, n: int, again: bool) -> None:
-        """Write the next n contents, for as many calls."""
+    def write(self, n: int, count: int, again: bool) -> None:
+        """Write the next n contents, for as many calls: the first so many (``count``) of them, which the calls read."""
 
     def done(self, call: Call, returned: Sequence[Any]) -> None:
         """Take what the last calls returned."""
@@ -100,7 +111,8 @@ class Operands(Same):
     def refill(self, values: Values) -> None:
         """Write values into the set that the next call reads, and the parameters with them."""
         self._next, self._live = 0, 1
-        self._sets[0].fill(contents(values), moves=True)
+        everything = contents(values)
+        self._sets[0].fill(everything, True, len(everything))
         self._weigh(values.parameters, True)
 
     def room(self, calls: int) -> int:
@@ -134,7 +146,7 @@ class Operands(Same):
         """See ``Same``."""
         return math.inf if self._draws is None else len(self._visit.order) - self._visit.at
 
-    def write(self, n: int, again: bool) -> None:
+    def write(self, n: int, count: int, again: bool) -> None:
         """See ``Same``, each into a set of its own; ``again``: the round's weights too, which a call has changed."""
         if self._draws is None:
             return
@@ -144,7 +156,7 @@ class Operands(Same):
         for i in range(n):
             if visit.at == len(visit.order):  # in calibration and warm-up, which go round
                 visit = self._visit = self._draws.visit(0, len(self._draws.sources))
-            sets[i].fill(self._draws.sources[visit.order[visit.at]], visit.moves[visit.at])
+            sets[i].fill(self._draws.sources[visit.order[visit.at]], visit.moves[visit.at], count)
             visit.at += 1
         self._next, self._live = 0, n
         if again and self._weights is not None:

@@ -45,6 +45,7 @@ class Call:
     Attributes:
         operands: what the calls read; its contents are written before each call, or batch of calls.
         answer: the tensors that an answer consists of, of what ``run`` returned.
+        reads: how many of the contents (see draws.py) it reads: inputs, with the cotangent, with the target.
         undo: where a call changes the weights: those that it read, of what it returned, when no other has followed.
     """
 
@@ -52,11 +53,12 @@ class Call:
     run: Callable[[Any], Any]
     operands: Same = field(default_factory=Same)
     answer: Callable[[Any], list[Tensor]] = _nothing
+    reads: int = 0
     undo: Callable[[Any], Tensors] | None = None
 
     def write(self, n: int) -> None:
         """Write new contents for the next n calls."""
-        self.operands.write(n, again=self.undo is not None)
+        self.operands.write(n, self.reads, again=self.undo is not None)
 
     def done(self, returned: Sequence[Any]) -> None:
         """Take what the last calls returned; no clock runs."""
@@ -123,18 +125,25 @@ def ready(layer: Layer, strategy: Strategy, dims: Dims, values: Values, draws: D
     def both(returned: Any) -> list[Tensor]:
         return [returned[0], *returned[1]]
 
+    inputs = len(values.inputs)
+    with_cotangent, with_target = inputs + 1, inputs + 2
+
+    def looped(run: Callable[[Buffers], list[Tensor]], prepare: Callable[[], Buffers] = following) -> Call:
+        return Call(prepare, run, operands, list, with_cotangent)
+
     by_pass = {
-        "forward": Call(following, forward, operands, lambda made: [made[0]]),
-        "inference": Call(following, inference, operands, lambda output: [output]),
-        "backward": Call(before_backward, lambda made: made[1](made[2]), operands, list),
-        "forward_backward": Call(following, forward_backward, operands, both),
+        "forward": Call(following, forward, operands, lambda made: [made[0]], inputs),
+        "inference": Call(following, inference, operands, lambda output: [output], inputs),
+        "backward": Call(before_backward, lambda made: made[1](made[2]), operands, list, with_cotangent),
+        "forward_backward": Call(following, forward_backward, operands, both, with_cotangent),
         "step": Call(
-            following, lambda b: step(instance, b.data, b.target, loss, STEP_SIZE), operands, both, before_step
+            following, lambda b: step(instance, b.data, b.target, loss, STEP_SIZE), operands, both, with_target,
+            before_step,
         ),
-        "ensemble": Call(several, lambda b: of_each_model(instance, models, b.data, b.cotangent), operands, list),
-    }
+        "ensemble": looped(lambda b: of_each_model(instance, models, b.data, b.cotangent), several),
+    }  # fmt: skip
     if layer.has_samples:
-        by_pass["per_sample"] = Call(following, lambda b: of_each_sample(instance, b.data, b.cotangent), operands, list)
+        by_pass["per_sample"] = looped(lambda b: of_each_sample(instance, b.data, b.cotangent))
     return Ready(by_pass, operands.refill)
 
 

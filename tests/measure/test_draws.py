@@ -158,7 +158,7 @@ def test_a_graph_s_buffers_are_written_after_the_capture_and_before_each_replay(
         return graph
 
     cuda.CUDAGraph = noted  # type: ignore[method-assign]
-    call.operands.write = lambda n, again: (order.append(n), write(call.operands, n, again))  # type: ignore[method-assign]
+    call.operands.write = lambda n, *more, **last: (order.append(n), write(call.operands, n, *more, **last))  # type: ignore[method-assign]
     clock.spans(call, 25)
     assert order[-6:] == [10, "replay"] * 3
     assert order[:7] == [1, 1, 1, 1, 10, "replay", 10]  # before the capture, and again before what is timed

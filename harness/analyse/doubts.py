@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from harness.analyse.floors import floors
-from harness.analyse.launches import GROUP
+from harness.analyse.launches import FROM_MEMORY, GROUP
 from harness.records.store import Run
 
 NO_VERDICT = "no verdict"
@@ -18,6 +18,7 @@ IMPOSSIBLE, BASELINE, UNSEEN = "impossible", "baseline_impossible", "a_stale_ans
 WORDS = {
     IMPOSSIBLE: "impossible: its compulsory bytes or operations take longer at the best rates seen on this machine",
     BASELINE: "its baseline's time is impossible",
+    FROM_MEMORY: "answered from memory: what it had not read before takes it longer than what it had",
     UNSEEN: "a stale answer would pass for right here, so no answer that was timed could be judged",
 }  # fmt: skip
 """By flag."""
@@ -32,7 +33,7 @@ def doubted(run: Run, frame: pd.DataFrame, regime: str, more: pd.DataFrame | Non
     """The timing frame of a regime with these flags, and without the verdicts that they rule out.
 
     Args:
-        more: that of another regime, in which an impossible time is one here too.
+        more: that of another regime, in which an impossible time, or an answer from memory, is one here too.
     """
     unseen, least = _unseen(run, regime), _least(run)
     rows = frame.to_dict("records")
@@ -40,12 +41,19 @@ def doubted(run: Run, frame: pd.DataFrame, regime: str, more: pd.DataFrame | Non
     keys = [tuple(row[k] for k in [*GROUP, "pass"]) for row in rows]
     impossible = [any(least.get(key, 0.0) > MOST_OF_A_ROOF * t[i] for t in times) for i, key in enumerate(keys)]
     baselines = {key for row, key, bad in zip(rows, keys, impossible, strict=True) if bad and _is_baseline(row)}
+    elsewhere = [""] * len(rows) if more is None else list(more["flags"])
     flags, verdicts = [], []
-    for row, key, bad in zip(rows, keys, impossible, strict=True):
-        held = {UNSEEN: key in unseen, IMPOSSIBLE: bad, BASELINE: key in baselines and not _is_baseline(row)}
-        more_flags = [flag for flag, holds in held.items() if holds and row["status"] == "ok"]
-        flags.append(" ".join([*more_flags, str(row["flags"])]).strip())
-        verdicts.append(NO_VERDICT if more_flags and not _is_baseline(row) else row["verdict"])
+    for row, key, bad, other in zip(rows, keys, impossible, elsewhere, strict=True):
+        remembered = FROM_MEMORY in str(other).split() and FROM_MEMORY not in str(row["flags"]).split()
+        held = {
+            FROM_MEMORY: remembered,
+            UNSEEN: key in unseen,
+            IMPOSSIBLE: bad,
+            BASELINE: key in baselines and not _is_baseline(row),
+        }
+        own = [flag for flag, holds in held.items() if holds and row["status"] == "ok"]
+        flags.append(" ".join([*own, str(row["flags"])]).strip())
+        verdicts.append(NO_VERDICT if doubt(flags[-1]) and not _is_baseline(row) else row["verdict"])
     return frame.assign(flags=flags, verdict=verdicts) if rows else frame
 
 

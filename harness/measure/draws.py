@@ -5,6 +5,10 @@ sample reads contents that no other call of that sample reads, and each round ha
 kept by its address, its version, its contents or a part of them is stale by then. A layout of the weights may be kept
 for a round, as in a model that is used and not trained.
 
+The pool's contents come again in later rounds, with other weights. What depends on the inputs alone may be kept and be
+right then. So in a judged round one more timed call reads contents that are new to all arms, in place of others: a
+strategy that takes longer for them than for those that it has read before answers those from memory.
+
 The pool is filled while calls are counted out, before anything is timed. It is bounded by memory; where the bound
 bites, a sample has fewer calls. It bites where calls are far shorter than it takes to read what they are given.
 """
@@ -77,6 +81,7 @@ class Visit:
         order: indices in the pool.
         moves: whether each is written so that ``_version`` moves.
         judged: what is read at place ``chosen``, whose answer is kept.
+        new: place of contents that no call has read before; -1 for none.
         at: how many were read.
         kept: that answer, thinned; ``weights``: those of the call where they are no more the round's.
     """
@@ -85,6 +90,7 @@ class Visit:
     moves: list[bool] = field(default_factory=list)
     judged: Judged | None = None
     chosen: int = -1
+    new: int = -1
     at: int = 0
     kept: list[Tensor] | None = None
     weights: Tensors | None = None
@@ -109,7 +115,7 @@ class Draws:
         self.most = max(FEWEST_DRAWS, self.most_bytes // max(1, self.bytes))
         self.sources: list[list[Tensor]] = []
         self._pool: list[Values] = []
-        self._rounds = MOST_JUDGED
+        self._rounds, self._drawn = MOST_JUDGED, 0
         self._order = np.random.default_rng(self._seed)
         self.grow(FEWEST_DRAWS + SPARE)
         self.judged = [self._judged(number) for number in range(JUDGED)]
@@ -117,9 +123,8 @@ class Draws:
     def grow(self, count: int) -> int:
         """Hold so many draws, or as many as may be; how many there are."""
         while len(self._pool) < min(count, self.most):
-            drawn = self._draw(self._seed + len(self._pool))
-            self._pool.append(drawn)
-            self.sources.append(contents(drawn))
+            self._pool.append(self._draw())
+            self.sources.append(contents(self._pool[-1]))
         return len(self._pool)
 
     def judge_more(self) -> None:
@@ -137,28 +142,43 @@ class Draws:
         """What a judged call read, with the weights of another one's round where that is given."""
         return replace(self._pool[judged.draw], parameters=self._weights((other or judged).number))
 
+    def renew(self) -> None:
+        """Put contents that no call has read in place of some that are never judged, if there are such."""
+        if len(self._pool) > MOST_JUDGED:
+            self._pool[MOST_JUDGED] = self._draw()
+            self.sources[MOST_JUDGED] = contents(self._pool[MOST_JUDGED])
+
     def visit(self, untimed: int, calls: int, judged: Judged | None = None) -> Visit:
-        """New contents for a sample in random order, each at most once; a judged one at a random timed call."""
+        """Contents for a sample in random order, each at most once; judged and new ones at random timed calls."""
         count = min(len(self._pool), untimed + calls + SPARE)
         order: list[int] = self._order.permutation(count).tolist()
         moves: list[bool] = (self._order.random(count) < 0.5).tolist()
         if judged is None:
             return Visit(order, moves)
-        chosen, found = untimed + int(self._order.integers(calls)), order.index(judged.draw)
-        order[found], order[chosen] = order[chosen], judged.draw
+        chosen, new = (untimed + self._order.permutation(calls)[:2]).tolist() if calls > 1 else (untimed, -1)
+        _place(order, judged.draw, chosen)
+        if new >= 0 and MOST_JUDGED in order:
+            _place(order, MOST_JUDGED, new)
+        else:
+            new = -1
         moves[chosen] = judged.moves_inputs
-        return Visit(order, moves, judged, chosen)
+        return Visit(order, moves, judged, chosen, new)
 
     def _judged(self, number: int) -> Judged:
         return Judged(number, number % len(self._pool), self._seeds.getrandbits(30))
 
-    def _draw(self, seed: int) -> Values:
-        dtype = self._values.cotangent.dtype
-        return draw(self._layer, self._dims, dtype, self.device, seed, self._values.parameters)
+    def _draw(self) -> Values:
+        dtype, self._drawn = self._values.cotangent.dtype, self._drawn + 1
+        return draw(self._layer, self._dims, dtype, self.device, self._seed + self._drawn, self._values.parameters)
 
     def _weights(self, number: int) -> Tensors:
         dtype = self._values.cotangent.dtype
         return draw_parameters(self._layer, self._dims, dtype, self.device, self._seed + 2**48 + number)
+
+
+def _place(order: list[int], draw: int, place: int) -> None:
+    found = order.index(draw)
+    order[found], order[place] = order[place], draw
 
 
 def contents(values: Values) -> list[Tensor]:

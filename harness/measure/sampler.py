@@ -95,6 +95,7 @@ class Series:
 
     Attributes:
         judged: visits that hold the answer of a timed call.
+        new: of those rounds, how much longer a call took that read contents which were new to it.
     """
 
     arm: Arm
@@ -102,6 +103,7 @@ class Series:
     untimed: int
     samples: list[Sample] = field(default_factory=list)
     judged: list[Visit] = field(default_factory=list)
+    new: list[float] = field(default_factory=list)
 
     @property
     def seconds(self) -> list[float]:
@@ -115,6 +117,17 @@ class Series:
         n = spans.shape[1]
         middle = spans[:, n // 4 : n - n // 4].mean(axis=1)  # scipy.stats has it, and every worker would import that
         return [round(x, 12) for x in (middle * (n / self.calls * 1e-9)).tolist()]
+
+    def note(self, sample: Sample, visit: Visit) -> None:
+        """Take the sample of a round, and what it says of new contents where each call was timed singly and once."""
+        self.samples.append(sample)
+        if visit.judged is None:
+            return
+        self.judged.append(visit)
+        if visit.new >= 0 and len(sample.spans) == self.calls and visit.at == self.untimed + self.calls:
+            place = visit.new - self.untimed
+            others = [span for i, span in enumerate(sample.spans) if i != place]
+            self.new.append(round(sample.spans[place] / max(median(others), 1.0), 4))
 
 
 @dataclass
@@ -215,11 +228,8 @@ def sample(
                 for position, i in enumerate(rng.sample(range(len(series)), len(series))):
                     one = series[i]
                     about_to(one.arm)
-                    taken.append((one, take(one, clock, position, before, visits[i])))
+                    taken.append((one, take(one, clock, position, before, visits[i]), visits[i]))
                     before = taken[-1][1].after
-                for one, visit in zip(series, visits, strict=True):
-                    if visit.judged is not None:
-                        one.judged.append(visit)
                 reading = machine.read()
                 throttled = machine.throttled(reading)
                 hopeless = hopeless or (throttled and attempt == MOST_REDONE)
@@ -227,8 +237,8 @@ def sample(
                     break
                 rounds.redone += 1
             rounds.readings.append(reading)
-            for one, found in taken:
-                one.samples.append(found)
+            for one, found, visit in taken:
+                one.note(found, visit)
     finally:
         gc.enable()
     return series, rounds
@@ -244,6 +254,8 @@ def _visits(series: Sequence[Series], draws: Draws | None, judged: Judged | None
     """Write the weights of a round; what each arm reads in it."""
     if draws is None:
         return [Visit() for _ in series]
+    if judged is not None:
+        draws.renew()
     weights, moves = draws.weights(judged)
     for one in series:
         one.arm.call.operands.weigh(weights, moves)

@@ -191,6 +191,8 @@ class Samples:
         steady: whether the warm-up settled.
         digest: of output and gradients for the launch's values.
         regime: ``wall``, or on CUDA also ``device_cold`` and ``device_hot``.
+        new_contents: where calls are timed singly, of each judged round the time of a call that read contents which
+            were new to it ÷ the median of the others in its sample.
     """
 
     group: Group
@@ -209,6 +211,7 @@ class Samples:
     digest: str
     regime: str = "wall"
     call_seconds: list[float] | None = None
+    new_contents: list[float] | None = None
 
 
 @dataclass(frozen=True)

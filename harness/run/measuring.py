@@ -266,6 +266,7 @@ def _samples(group: Group, one: Series, passed: str, launch: int, warm: dict[str
         order=[s.order for s in one.samples], faults=[u.faults for u in used], switches=[u.switches for u in used],
         cpu_seconds=[round(u.cpu_seconds, 6) for u in used], wall_seconds=[round(u.wall_seconds, 6) for u in used],
         steady=mine.steady, digest=mine.digest, regime=regime, call_seconds=one.call_seconds,
+        new_contents=one.new,
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from harness.analyse.compare import compare
 from harness.analyse.contending import Question, at, evidence
 from harness.analyse.doubts import BASELINE, IMPOSSIBLE, NO_VERDICT, UNSEEN, WORDS, doubt
 from harness.analyse.frames import timing
+from harness.analyse.launches import FROM_MEMORY
 from harness.records.meter import Roof
 from harness.records.schema import Rounds, Work
 from harness.records.store import Run
@@ -89,6 +90,22 @@ def test_of_a_gpu_each_regime_is_doubted_by_its_own_rounds_and_the_wall_by_the_d
     assert _rows(timing(run, "device_hot"))["fast"] == (NO_VERDICT, UNSEEN)
     impossible = _run(tmp_path / "b", {"autograd": 4e-3, "fast": FLOOR / 3}, group=CUDA)
     assert _rows(timing(impossible))["fast"] == (NO_VERDICT, IMPOSSIBLE)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "of_eight", "verdict"), [(1.2, 8, "faster"), (1.3, 3, "faster"), (1.3, 4, NO_VERDICT)]
+)
+def test_what_takes_longer_for_contents_that_it_has_not_read_before_has_no_verdict(
+    tmp_path: Path, ratio: float, of_eight: int, verdict: str
+) -> None:
+    rng = np.random.default_rng(0)
+    items: list[Any] = [strategy("autograd"), strategy("fast", 1)]
+    for launch in range(1, 9):
+        items += [samples("autograd", launch, about(4e-3), rng, again=again) for again in (False, True)]
+        new = [1.0, ratio, 9.0] if launch <= of_eight else [1.0, 1.0, 9.0]
+        items.append(samples("fast", launch, about(2e-3), rng, new_contents=new))
+    found = _rows(timing(write(tmp_path, *items)))["fast"]
+    assert found == (verdict, FROM_MEMORY if verdict == NO_VERDICT else "")
 
 
 def test_words_are_those_of_the_first_doubt() -> None:

@@ -4,6 +4,7 @@ The meter's own planted faults are of a dense layer; their variants here are of 
 """
 
 import gc
+import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -14,9 +15,14 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from harness.layers.drawing import draw
 from harness.layers.spec import Dims, Layer, Operand, Strategy
 from harness.measure.clock import Clock, CpuClock
 from harness.measure.cuda import ColdClock, GraphClock, WallClock
+from harness.measure.draws import Draws
+from harness.measure.passes import Call, ready
+from harness.measure.sampler import Arm, sample
+from harness.run.answers import TimedAnswers
 from harness.run.stale import FAULTS, Kept, by_data, by_data_and_weights, by_version, dense_from, stale_answers, worst
 from harness.verify.controls import dense_layer
 from harness.verify.oracle import RETRY_BELOW
@@ -202,3 +208,38 @@ def test_the_same_contents_never_come_again_with_the_same_weights() -> None:
         assert worst(soft, Strategy(_soft), soft_from(kept), DIMS, passed, CpuClock(), torch.float32) <= 1
         assert kept.used == 0
     assert by_data_and_weights([torch.ones(2)], [torch.zeros(1)]) != by_data([torch.ones(2)], [])
+
+
+class Hits:
+    """A clock by which a call takes a tenth of the time where something that was kept is used in it."""
+
+    def __init__(self, kept: Kept) -> None:
+        self._kept = kept
+
+    def spans(self, call: Call, n: int) -> list[float]:
+        """See ``Clock``."""
+        found = []
+        for _ in range(n):
+            call.write(1)
+            before = self._kept.used
+            call.done((call.run(call.prepare()),))
+            found.append(1e5 if self._kept.used > before else 1e6)
+        return found
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_what_is_kept_of_the_inputs_alone_is_right_and_takes_longer_where_contents_are_new(keeps: bool) -> None:
+    kept = Kept(by_data)
+
+    def forward(x: Tensor, weight: Tensor) -> Tensor:
+        part = kept("part", [x], [], lambda: (torch.softmax(x, -1),))[0] if keeps else torch.softmax(x, -1)
+        return part * weight
+
+    values = draw(soft, DIMS, torch.float32, "cpu", 0)
+    draws = Draws(soft, DIMS, values, 0)
+    call = ready(soft, Strategy(forward), DIMS, values, draws).calls["inference"]
+    (one,), _ = sample([Arm("s", False, call)], Hits(kept), 0.5, random.Random(0), draws=draws)
+    truth = TimedAnswers(soft, Strategy(lambda x, weight: torch.softmax(x, -1) * weight), DIMS, torch.float32, draws)
+    assert max(truth.ratios("inference", one.judged).values()) <= 1
+    assert len(one.new) == 3
+    assert sorted(one.new)[1] == (10 if keeps else 1)

@@ -25,8 +25,8 @@ SETS_PART = 8
 
 
 READ_FROM = 2**16
-"""Bytes from which on a tensor is read once when it is written, on a CPU, so that the caches hold it rather than what it
-was written from. Smaller ones are in the nearest cache all the same."""
+"""Bytes from which on a tensor is read once when it is written, on a CPU, so that the caches hold it rather than what
+it was written from. Smaller ones are in the nearest cache all the same."""
 
 
 class Buffers:

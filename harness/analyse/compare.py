@@ -18,6 +18,7 @@ from typing import Any
 import pandas as pd
 from scipy.special import stdtrit
 
+from harness.analyse.doubts import doubt
 from harness.analyse.frames import WAIVED, rows_of, timing
 from harness.analyse.launches import CASE, baseline_of, definition, log_ratios
 from harness.analyse.statistics import FEWEST_LAUNCHES, Interval, margin, verdict
@@ -57,6 +58,9 @@ def compare(before: Run, after: Run) -> Comparison:
         group = case[:-1]
         same = sum(1 for c in first if c[:-1] == group and c in second) - 1
         if a.verdict == "baseline" and b.verdict == "baseline":
+            continue
+        if why := doubt(a.flags) or doubt(b.flags):
+            rows.append([*case, "missing", *[math.nan] * 6, 0, 0, why])
             continue
         one, other = (list(r.get(case, {}).values()) for r in ratios)
         why = incomparable(before, after, case[0], case[5])

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from harness.analyse import costs, frames, pairs, requirements
+from harness.analyse.doubts import doubt
 from harness.analyse.gate import PASSED
 from harness.analyse.launches import Arms, launches_of
 from harness.analyse.pairs import Comparison, Contest, Key, Ranking
@@ -198,6 +199,8 @@ def at(have: Evidence, question: Question, dims: str, out: Mapping[str, str]) ->
         if row.status == "ok" and name in contest.seconds:
             own = first[name].seconds if name in first else math.nan
             found[name] = _costs(question, row.latency, own, held.get(name, math.nan))
+            if why := doubt(row.flags):
+                barred.setdefault(name, why)
         else:
             barred.setdefault(name, f"{str(row.status).replace('_', ' ')}: {row.reason}")
     return Field(question, contest, found, barred, {name: call.dims for name, call in first.items()})

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pandas as pd
 
+from harness.analyse.floors import floors
 from harness.analyse.frames import DISPATCH_BOUND, timing
 from harness.analyse.launches import CASE, GROUP
-from harness.records.store import Record, Run
+from harness.records.store import Run
 
 
 def roofs(run: Run, wall: pd.DataFrame) -> pd.DataFrame:
@@ -28,20 +27,15 @@ def roofs(run: Run, wall: pd.DataFrame) -> pd.DataFrame:
         key = tuple(row[k] for k in [*GROUP, "pass"])
         if key not in work:
             continue
-        by_memory, by_compute = _floors(run.of("roof"), work[key])
+        found = floors(run.of("roof"), work[key])
+        if found is None:
+            continue
+        by_memory, by_compute = found
         floor = max(by_memory, by_compute)
         bound = "memory" if by_memory >= by_compute else "compute"
         flops, size = work[key]["flops"], work[key]["bytes"]
         rows.append([*(row[k] for k in CASE), row["latency"], flops, size, floor, bound, floor / row["latency"]])
     return pd.DataFrame(rows, columns=[*CASE, "latency", "flops", "bytes", "floor", "bound", "share"])
-
-
-def _floors(roofs: list[Record], work: Record) -> tuple[float, float]:
-    mine = [r for r in roofs if (r["device"], r["threads"]) == (work["device"], work["threads"])]
-    copies = [r for r in mine if r["what"] == "copy"]
-    near = min(copies, key=lambda r: abs(math.log(r["footprint"] / max(1, work["bytes"]))))
-    product = max(r["per_second"] for r in mine if r["what"] == "product" and r["dtype"] == work["dtype"])
-    return work["bytes"] / near["per_second"], work["flops"] / product
 
 
 def regimes(run: Run, wall: pd.DataFrame) -> pd.DataFrame:

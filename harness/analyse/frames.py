@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from harness.analyse.doubts import doubted
 from harness.analyse.launches import (
     CASE,
     DERIVED,
@@ -60,9 +61,9 @@ def timing(run: Run, regime: str = "wall") -> pd.DataFrame:
 
     Columns: the case; ``status`` and ``reason``; ``latency`` (seconds a call, median over all rounds of all launches;
     machines wander, so compare strategies by the paired ratio, not by these); ``ratio``, ``ratio_low``, ``ratio_high``
-    (time over the baseline's time); ``verdict`` (``waived: CHECK`` where there is none); ``launches``;
-    ``rounds``; ``margin`` (half-width of the tie band, as
-    a ratio − 1); ``noise`` (the baseline against itself, a ratio too); ``flags``.
+    (time over the baseline's time); ``verdict`` (``waived: CHECK`` where there is none); ``launches``; ``rounds``;
+    ``margin`` (half-width of the tie band, as a ratio − 1); ``noise`` (the baseline against itself, a ratio too);
+    ``flags``, some of which rule a verdict out (see doubts.py).
     """
     header = run.of("run")[0]
     baselines = header["baselines"]
@@ -86,7 +87,8 @@ def timing(run: Run, regime: str = "wall") -> pd.DataFrame:
     if regime == "wall" and (frame["device"] == "cuda").any():
         waits = frame["latency"] > DISPATCH_BOUND * timing(run, "device_hot")["latency"]
         frame.loc[waits, "flags"] = (frame.loc[waits, "flags"] + " dispatch_bound").str.strip()
-    return frame
+        return doubted(run, frame, regime, timing(run, "device_cold"))
+    return doubted(run, frame, regime)
 
 
 def waivers(run: Run) -> dict[tuple[str, str, str], str]:

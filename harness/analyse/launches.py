@@ -25,6 +25,10 @@ UNEVEN = 1.1
 DERIVED, DIFFERENCE = "derived", "no time: forward + backward less forward"
 """Flag of a time that is a difference of two passes; how a sentence begins on one that is lost."""
 
+
+REMEMBERED, FROM_MEMORY = 1.25, "answered_from_memory"
+"""A call that reads what its strategy has not read before takes more than so many times as long as the others."""
+
 PRESSED = 0.05
 """A round is under pressure when something waited for a processor for more than this share of its time."""
 
@@ -75,6 +79,8 @@ def _flags(r: Record) -> Iterable[str]:
         yield "page_faults"
     if r.get("call_seconds") and np.median(_means(r) / np.asarray(r["call_seconds"], dtype=float)) > UNEVEN:
         yield "uneven"
+    if r.get("new_contents") and np.median(r["new_contents"]) > REMEMBERED:
+        yield FROM_MEMORY
 
 
 def pressure_of(records: Iterable[Record]) -> dict[tuple[Any, ...], float]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Literal
 
+from harness.analyse.doubts import doubt
 from harness.analyse.frames import NOT_MEASURED, rows_of, timing
 from harness.analyse.gate import UNTOLD
 from harness.analyse.launches import CASE
@@ -67,6 +68,10 @@ def _limited(row: SimpleNamespace, base: SimpleNamespace | None, limit: float) -
         cause = min(lost, key=lambda each: each.reason == NOT_MEASURED)  # one of the two may keep both from being timed
         why = f"{cause.strategy}: {str(cause.status).replace('_', ' ')}: {cause.reason}"
         return Limited(group, row.passed, math.nan, math.nan, math.nan, math.nan, 0, _word(cause), why)
+    for each in (row, base):
+        if each is not None and (why := doubt(each.flags)):
+            why = f"{each.strategy}: {why}"
+            return Limited(group, row.passed, math.nan, math.nan, math.nan, math.nan, 0, "not_testable", why)
     numbers = row.ratio, row.ratio_low, row.ratio_high
     if math.isnan(row.ratio_low):
         why = f"an interval needs {FEWEST_LAUNCHES} launches"

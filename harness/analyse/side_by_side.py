@@ -12,6 +12,7 @@ from itertools import combinations
 
 import pandas as pd
 
+from harness.analyse.doubts import NO_VERDICT
 from harness.analyse.findings import Findings
 from harness.analyse.frames import WAIVED
 from harness.analyse.launches import baseline_of
@@ -19,7 +20,7 @@ from harness.analyse.launches import baseline_of
 CASE = ["layer", "dims", "dtype", "pass", "strategy"]
 SERIES = ["run", "device", "threads"]
 SETTLED = ("faster", "slower", "tie")
-OPEN = {"inconclusive", "no baseline"}
+OPEN = {"inconclusive", "no baseline", NO_VERDICT}
 OTHER_BASELINES = "other baselines"
 
 

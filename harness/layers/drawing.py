@@ -66,8 +66,10 @@ def moved(tensor: Tensor, device: str) -> Tensor:
     return tensor.as_strided((extent,), (1,)).to(device).as_strided(tensor.shape, tensor.stride(), 0)
 
 
-def draw(layer: Layer, dims: Dims, dtype: torch.dtype, device: str, seed: int) -> Values:
-    """Draw everything that one call of a layer needs.
+def draw(
+    layer: Layer, dims: Dims, dtype: torch.dtype, device: str, seed: int, parameters: Tensors | None = None
+) -> Values:
+    """Draw everything that one call of a layer needs; ``parameters`` are taken as they are where they are given.
 
     The cotangent is random and not uniform (unit normal): a backward that ignores it, or takes a mean where a sum
     belongs, shows. The same seed gives the same values on one kind of device.
@@ -77,13 +79,25 @@ def draw(layer: Layer, dims: Dims, dtype: torch.dtype, device: str, seed: int) -
     """
     generator = torch.Generator(device=device).manual_seed(seed)
 
-    def each(operands: Mapping[str, Operand]) -> Tensors:
-        return {name: rounded(o, _drawn(name, o, dims, generator), dtype) for name, o in operands.items()}
-
-    inputs, parameters = each(layer.inputs), each(layer.parameters)
+    inputs = _each(layer.inputs, dims, dtype, generator)
+    if parameters is None:
+        parameters = _each(layer.parameters, dims, dtype, generator)
     shape = tuple(dims[name] for name in layer.output)
     cotangent, target = (torch.randn(shape, generator=generator, device=device).to(dtype) for _ in range(2))
     return Values(inputs, parameters, cotangent, target, layer.operands)
+
+
+def draw_parameters(layer: Layer, dims: Dims, dtype: torch.dtype, device: str, seed: int) -> Tensors:
+    """Draw the parameters alone.
+
+    Raises:
+        DrawError: see ``draw``.
+    """
+    return _each(layer.parameters, dims, dtype, torch.Generator(device=device).manual_seed(seed))
+
+
+def _each(operands: Mapping[str, Operand], dims: Dims, dtype: torch.dtype, generator: torch.Generator) -> Tensors:
+    return {name: rounded(o, _drawn(name, o, dims, generator), dtype) for name, o in operands.items()}
 
 
 def _drawn(name: str, operand: Operand, dims: Dims, generator: torch.Generator) -> Tensor:

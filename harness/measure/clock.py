@@ -14,7 +14,11 @@ from harness.measure.passes import Call
 
 
 class Clock(Protocol):
-    """Times calls on one kind of device."""
+    """Times calls on one kind of device.
+
+    It has new contents written before each call, or before each batch of them and never within it, and hands over what
+    calls returned when it has stopped.
+    """
 
     def spans(self, call: Call, n: int) -> Sequence[float]:
         """Nanoseconds of n calls without their preparation: of each, or of all together where a batch is timed."""
@@ -27,17 +31,19 @@ def total(clock: Clock, call: Call, n: int) -> float:
 
 
 class CpuClock:
-    """Every call is timed by itself (a clock pair costs 80 ns), so preparation stays out."""
+    """Every call is timed by itself (a clock pair costs 80 ns), so writing and preparation stay out."""
 
     def spans(self, call: Call, n: int) -> Sequence[float]:
         """See ``Clock``."""
-        prepare, run = call.prepare, call.run
+        prepare, run, write, done = call.prepare, call.run, call.write, call.done
         found = array("q", bytes(8 * n))
         for i in range(n):
+            write(1)
             made = prepare()
             start = perf_counter_ns()
             kept = run(made)
             found[i] = perf_counter_ns() - start
+            done((kept,))
             del kept, made
         return found
 

@@ -30,7 +30,10 @@ FLUSH_BYTES = 256 * 2**20
 
 
 class WallClock:
-    """Wall time of a batch.
+    """Wall time of a batch, each of whose calls reads a set of tensors of its own, written before the batch.
+
+    A batch is made in parts, synchronised each, where memory has no room for so many sets, and where an answer is to be
+    judged: the part ends with that call, so that no later one writes over what it returned.
 
     A backward cannot be timed by itself this way (its graph would have to be built inside the batch), so it is
     derived as forward_backward − forward when the records are analysed.
@@ -42,12 +45,21 @@ class WallClock:
     def spans(self, call: Call, n: int) -> Sequence[float]:
         """See ``Clock``."""
         prepare, run = call.prepare, call.run
-        self._cuda.synchronize()
-        start = perf_counter_ns()
-        for _ in range(n):
-            run(prepare())
-        self._cuda.synchronize()
-        return (perf_counter_ns() - start,)
+        lasted = made = 0
+        while made < n:
+            batch = call.operands.ahead(n - made)
+            call.write(batch)
+            self._cuda.synchronize()
+            start = perf_counter_ns()
+            for _ in range(batch - 1):
+                run(prepare())
+            kept = run(prepare())
+            self._cuda.synchronize()
+            lasted += perf_counter_ns() - start
+            call.done((kept,))
+            del kept
+            made += batch
+        return (lasted,)
 
 
 class ColdClock:
@@ -67,9 +79,10 @@ class ColdClock:
     def spans(self, call: Call, n: int) -> Sequence[float]:
         """See ``Clock``."""
         pairs: list[tuple[Any, Any]] = []
-        again = n
+        again = min(n, call.operands.left() - n)
         _, launching = self._launching.get(id(call), (call, 0.0))
         while len(pairs) < n:
+            call.write(1)
             made = call.prepare()
             start, end = self._cuda.Event(enable_timing=True), self._cuda.Event(enable_timing=True)
             self._flush()
@@ -80,8 +93,9 @@ class ColdClock:
             end.record()
             launching = max((perf_counter_ns() - began) * 1e-9, KEPT * launching)
             late = start.query()
+            call.done((kept,))
             del kept, made
-            if late and again and MARGIN * launching + SPARE < MOST_SLEEP:
+            if late and again > 0 and MARGIN * launching + SPARE < MOST_SLEEP:
                 again -= 1
             else:
                 pairs.append((start, end))
@@ -99,6 +113,13 @@ def _flusher() -> Any:
 class GraphClock:
     """Replays of a CUDA graph of several calls, captured once for each; a graph lasts a millisecond, or one call.
 
+    Each call of a graph reads a set of tensors of its own, which are written after the capture and before each replay;
+    what the calls return is kept, so that replayed answers are judged. A graph has as many calls as sets fit into
+    half of the cache at most, and one where a call changes the weights that the next would read.
+
+    Args:
+        cache_bytes: of the device's cache; asked of the device where it is not given.
+
     Raises:
         RuntimeError: from ``spans``, where a call cannot be captured (it waits for the device, or allocates outside
             torch).
@@ -106,42 +127,60 @@ class GraphClock:
 
     _failed: ClassVar[list[Any]] = []  # live on: by torch 2.11, the allocator asks a graph whose capture failed
 
-    def __init__(self, cuda: Any = torch.cuda) -> None:
+    def __init__(self, cuda: Any = torch.cuda, cache_bytes: int | None = None) -> None:
         self._cuda, self._aside = cuda, cuda.Stream()
-        self._graphs: dict[int, tuple[Call, Any, int]] = {}
+        self._cache_bytes = cache_bytes
+        self._graphs: dict[int, tuple[Call, Any, list[Any]]] = {}
 
     def spans(self, call: Call, n: int) -> Sequence[float]:
-        """See ``Clock``."""
+        """See ``Clock``; a span for each replay."""
         if id(call) not in self._graphs:
             self._graphs[id(call)] = (call, *self._captured(call))
-        _, graph, calls = self._graphs[id(call)]
+        _, graph, returned = self._graphs[id(call)]
+        calls = len(returned)
         replays = math.ceil(n / calls)
-        lasted = self._between_events(lambda: [graph.replay() for _ in range(replays)])
-        return (lasted * 1e9 * n / (replays * calls),)
+        found = []
+        for _ in range(replays):
+            call.write(calls)
+            found.append(self._between_events(graph.replay) * 1e9 * n / (replays * calls))
+            call.done(returned)
+        return found
 
-    def _captured(self, call: Call) -> tuple[Any, int]:
-        def once() -> None:
-            call.run(call.prepare())
+    def _captured(self, call: Call) -> tuple[Any, list[Any]]:
+        def once() -> Any:
+            return call.run(call.prepare())
 
+        call.operands.room(4 + MOST_CALLS_IN_GRAPH)  # what is captured reads contents that no call here has read
         aside = self._aside
         aside.wait_stream(self._cuda.current_stream())
         with self._cuda.stream(aside):  # what is made at a stream's first calls must not be captured
             for _ in range(3):
+                call.write(1)
                 once()
+            call.write(1)
             one = self._between_events(once)
+            calls = self._calls(call, one)
+            call.write(calls)
         self._cuda.current_stream().wait_stream(aside)
-        calls = max(1, min(MOST_CALLS_IN_GRAPH, math.ceil(GRAPH_SECONDS / max(one, 1e-9))))
         graph, before = self._cuda.CUDAGraph(), self._cuda.current_stream()
         try:
             with self._cuda.graph(graph, stream=aside):
-                for _ in range(calls):
-                    once()
+                returned = [once() for _ in range(calls)]
         except BaseException:
             self._cuda.set_stream(before)  # torch leaves the stream of a capture that fails current
             self._failed.append(graph)
             raise
         graph.replay()
-        return graph, calls
+        return graph, returned
+
+    def _calls(self, call: Call, seconds: float) -> int:
+        if call.undo is not None:
+            return 1
+        wanted = min(MOST_CALLS_IN_GRAPH, math.ceil(GRAPH_SECONDS / max(seconds, 1e-9)))
+        if call.operands.bytes:
+            cache = self._cache_bytes or self._cuda.get_device_properties(0).L2_cache_size
+            wanted = min(wanted, cache // (2 * call.operands.bytes))
+        return max(1, call.operands.ahead(wanted))
 
     def _between_events(self, work: Callable[[], object]) -> float:
         start, end = self._cuda.Event(enable_timing=True), self._cuda.Event(enable_timing=True)

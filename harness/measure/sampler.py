@@ -28,6 +28,7 @@ import numpy as np
 
 from harness.measure.clock import Clock, total
 from harness.measure.conditions import Conditions, Reading, Silent
+from harness.measure.draws import Draws, Judged, Visit
 from harness.measure.passes import Call
 from harness.records.schema import SAMPLE_SECONDS
 
@@ -90,12 +91,19 @@ class Sample(NamedTuple):
 
 @dataclass
 class Series:
-    """The samples of an arm, one a round, each of ``calls`` calls after ``untimed`` others."""
+    """The samples of an arm, one a round, each of ``calls`` calls after ``untimed`` others.
+
+    Attributes:
+        judged: visits that hold the answer of a timed call.
+        new: of those rounds, how much longer a call took that read contents which were new to it.
+    """
 
     arm: Arm
     calls: int
     untimed: int
     samples: list[Sample] = field(default_factory=list)
+    judged: list[Visit] = field(default_factory=list)
+    new: list[float] = field(default_factory=list)
 
     @property
     def seconds(self) -> list[float]:
@@ -109,6 +117,17 @@ class Series:
         n = spans.shape[1]
         middle = spans[:, n // 4 : n - n // 4].mean(axis=1)  # scipy.stats has it, and every worker would import that
         return [round(x, 12) for x in (middle * (n / self.calls * 1e-9)).tolist()]
+
+    def note(self, sample: Sample, visit: Visit) -> None:
+        """Take the sample of a round, and what it says of new contents where each call was timed singly and once."""
+        self.samples.append(sample)
+        if visit.judged is None:
+            return
+        self.judged.append(visit)
+        if visit.new >= 0 and len(sample.spans) == self.calls and visit.at == self.untimed + self.calls:
+            place = visit.new - self.untimed
+            others = [span for i, span in enumerate(sample.spans) if i != place]
+            self.new.append(round(sample.spans[place] / max(median(others), 1.0), 4))
 
 
 @dataclass
@@ -138,19 +157,24 @@ def warm_up(call: Call, clock: Clock) -> bool:
 def calibrate(arm: Arm, clock: Clock, sample_seconds: float = SAMPLE_SECONDS) -> tuple[Series, float]:
     """How many calls of an arm make a sample, and how many seconds the timed ones take with their preparation.
 
-    The number is grown until they last long enough: single calls tell little of a batch.
+    The number is grown until they last long enough, or there are no more contents for them: single calls tell little of
+    a batch.
     """
+    operands = arm.call.operands
     total(clock, arm.call, REWARM_CALLS)
     n = 1
     while True:
+        room = operands.room(n + REWARM_CALLS)
+        n = min(n, max(1, room - REWARM_CALLS))
         started = time.perf_counter()
         lasted = total(clock, arm.call, n)
         spent = time.perf_counter() - started
-        if lasted >= sample_seconds or spent >= MOST_SPENT * sample_seconds:
+        full = room < n + REWARM_CALLS
+        if lasted >= sample_seconds or spent >= MOST_SPENT * sample_seconds or full:
             break
         n = max(n + 1, math.ceil(n * min(10.0, sample_seconds / max(lasted, 1e-9))))
     untimed = math.ceil(REWARM_SECONDS * n / max(lasted, 1e-9))
-    return Series(arm, n, min(REWARM_CALLS, untimed)), max(lasted, spent)
+    return Series(arm, n, min(REWARM_CALLS, untimed, room - n)), max(lasted, spent)
 
 
 def rounds_within(budget: float, series: Sequence[Series], samples: Sequence[float], most: int = MOST_ROUNDS) -> int:
@@ -168,6 +192,7 @@ def sample(
     conditions: Conditions | None = None,
     most_rounds: int = MOST_ROUNDS,
     sample_seconds: float = SAMPLE_SECONDS,
+    draws: Draws | None = None,
 ) -> tuple[list[Series], Rounds]:
     """Time the arms in paired rounds for about the given time, the garbage collector off.
 
@@ -180,6 +205,8 @@ def sample(
         conditions: read once a round.
         most_rounds: even if there is time for more.
         sample_seconds: how long the timed calls of a sample last at least.
+        draws: what the arms' operands are written with: new weights for each round, in random order the contents of a
+            sample, and in some rounds, drawn at random, at one random timed call of each arm what is judged.
     """
     machine = conditions or Silent()
     series, first = [], []
@@ -192,12 +219,16 @@ def sample(
     gc.collect()
     gc.disable()
     try:
-        for _ in range(rounds_within(budget, series, first, most_rounds)):
+        count = rounds_within(budget, series, first, most_rounds)
+        judged = {} if draws is None else _judged_rounds(draws, count, rng)
+        for number in range(count):
             for attempt in range(1 + (0 if hopeless else MOST_REDONE)):
+                visits = _visits(series, draws, judged.get(number))
                 taken, before = [], read_usage()
-                for position, one in enumerate(rng.sample(series, len(series))):
+                for position, i in enumerate(rng.sample(range(len(series)), len(series))):
+                    one = series[i]
                     about_to(one.arm)
-                    taken.append((one, take(one, clock, position, before)))
+                    taken.append((one, take(one, clock, position, before, visits[i]), visits[i]))
                     before = taken[-1][1].after
                 reading = machine.read()
                 throttled = machine.throttled(reading)
@@ -206,14 +237,34 @@ def sample(
                     break
                 rounds.redone += 1
             rounds.readings.append(reading)
-            for one, found in taken:
-                one.samples.append(found)
+            for one, found, visit in taken:
+                one.note(found, visit)
     finally:
         gc.enable()
     return series, rounds
 
 
-def take(one: Series, clock: Clock, position: int, before: Usage) -> Sample:
+def _judged_rounds(draws: Draws, count: int, rng: random.Random) -> dict[int, Judged]:
+    """By round, what is judged in it."""
+    few = draws.judged[:count]
+    return dict(zip(rng.sample(range(count), len(few)), few, strict=True))
+
+
+def _visits(series: Sequence[Series], draws: Draws | None, judged: Judged | None) -> list[Visit]:
+    """Write the weights of a round; what each arm reads in it."""
+    if draws is None:
+        return [Visit() for _ in series]
+    if judged is not None:
+        draws.renew()
+    weights, moves = draws.weights(judged)
+    for one in series:
+        one.arm.call.operands.weigh(weights, moves)
+    return [draws.visit(one.untimed, one.calls, judged) for one in series]
+
+
+def take(one: Series, clock: Clock, position: int, before: Usage, visit: Visit) -> Sample:
     """One sample of an arm: its untimed calls, then the timed ones."""
-    clock.spans(one.arm.call, one.untimed)
-    return Sample(clock.spans(one.arm.call, one.calls), position, before, read_usage())
+    call = one.arm.call
+    call.operands.begin(visit)
+    clock.spans(call, one.untimed)
+    return Sample(clock.spans(call, one.calls), position, before, read_usage())

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.analyse import frames
+from harness.analyse.doubts import doubt
 from harness.analyse.gate import UNTOLD
 from harness.analyse.launches import GROUP, log_ratios, planned
 from harness.analyse.statistics import FEWEST_LAUNCHES, Interval, interval
@@ -92,6 +93,10 @@ class Measured:
         row = self.rows.get((*vars(group).values(), passed, name))
         return ("skipped", "it is not in the run") if row is None else (row.status, row.reason)
 
+    def doubt(self, group: Group, passed: str, name: str) -> str:
+        """Why a measured case has no verdict, where it has none."""
+        return doubt(self.rows[*vars(group).values(), passed, name].flags)
+
     def differences(self, group: Group, passed: str, name: str, against: str) -> list[float]:
         """Log-ratio of times in each launch in which the two met."""
         key = (*vars(group).values(), passed)
@@ -154,6 +159,8 @@ def _ratio(claim: Claim, measured: Measured, group: Group, passed: str, against:
         if status != "ok":
             verdict = "not_testable" if status in UNTOLD else "failed" if status == "wrong" else "error"
             return Case(group, passed, None, None, None, 0, verdict, f"{name}: {status}: {reason}")
+        if why := measured.doubt(group, passed, name):
+            return Case(group, passed, None, None, None, 0, "not_testable", f"{name}: {why}")
     logs = measured.differences(group, passed, claim.strategy, against)
     if not logs:
         return Case(group, passed, None, None, None, 0, "not_testable", f"not timed in the launches of {against}")

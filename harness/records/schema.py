@@ -186,6 +186,8 @@ class Samples:
         steady: whether the warm-up settled.
         digest: of output and gradients for the launch's values.
         regime: ``wall``, or on CUDA also ``device_cold`` and ``device_hot``.
+        new_contents: where calls are timed singly, of each judged round the time of a call that read contents which
+            were new to it ÷ the median of the others in its sample.
     """
 
     group: Group
@@ -204,6 +206,7 @@ class Samples:
     digest: str
     regime: str = "wall"
     call_seconds: list[float] | None = None
+    new_contents: list[float] | None = None
 
 
 @dataclass(frozen=True)
@@ -211,7 +214,8 @@ class Rounds:
     """What the machine did while a pass of a group was timed: a list of readings by name, one entry a round.
 
     ``redone`` rounds were thrown away for a throttled clock and done again. ``spent`` seconds went into the pass, all
-    arms, calibration and untimed calls together.
+    arms, calibration and untimed calls together. The answers of ``judged`` timed calls of each arm were held against
+    the oracle; ``unseen`` says which stale answer would have passed there for right, or why none was judged.
     """
 
     group: Group
@@ -221,6 +225,8 @@ class Rounds:
     redone: int
     readings: dict[str, list[float]]
     spent: float = 0.0
+    judged: int = 0
+    unseen: str = ""
 
 
 @dataclass(frozen=True)

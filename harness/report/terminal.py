@@ -17,8 +17,9 @@ Pieces = Callable[[str], list[str]]
 
 COLOURS = {
     "faster": "bold green", "the pick": "bold green", "slower": "red", "dearer": "red", "wrong": "bold red",
-    "baseline": "bold", "tie": "cyan", "inconclusive": "yellow", "cheaper": "yellow", "skipped": "dim",
-    "unsupported": "dim", "waived": "yellow", "held": "bold green", "failed": "bold red", "missing": "dim",
+    "baseline": "bold", "tie": "cyan", "inconclusive": "yellow", "no verdict": "yellow", "cheaper": "yellow",
+    "skipped": "dim", "unsupported": "dim", "waived": "yellow", "held": "bold green", "failed": "bold red",
+    "missing": "dim",
 }  # fmt: skip
 """By the first word of a verdict or result."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
@@ -16,8 +17,9 @@ from harness.measure.conditions import conditions_of
 from harness.measure.passes import Call, Ready
 from harness.measure.sampler import Arm, sample
 from harness.records.kernels import Candidate
+from harness.run.answers import WHOLE
 from harness.run.jobs import PARTS, Cell
-from harness.run.measuring import WHOLE, Bench
+from harness.run.measuring import Bench
 from harness.run.process import Process
 from harness.verify.asking import status_of
 
@@ -111,10 +113,18 @@ def tried(bench: Bench, strategy: str, tuning: Tuning, clock: Clock) -> Iterator
             for i, config in enumerate((current, *batch))
         ]
         rng = random.Random(f"{bench.process.job.seed} {g} {table.path.stem} {number}")
-        series, _ = sample(arms, clock, bench.process.job.seconds, rng, conditions=conditions_of(g.device))
+        series, _ = sample(
+            arms, clock, bench.process.job.seconds, rng, conditions=conditions_of(g.device), draws=bench.draws
+        )
         per_call = [one.call_seconds for one in series]
-        for config, own in zip((current, *batch), per_call, strict=True):
-            if number == 0 or config != current:
+        for config, own, one in zip((current, *batch), per_call, series, strict=True):
+            with table.forced(config):
+                stale = bench.judge_timed(made, tuning.passed, one.judged)
+            if stale:
+                yield record(config, "wrong", detail=stale)
+                if config == current:
+                    return
+            elif number == 0 or config != current:
                 logs = [math.log(t / b) for t, b in zip(own, per_call[0], strict=True)]
                 yield record(config, "ok", log_ratios=logs, seconds=median(own))
 
@@ -146,4 +156,4 @@ def _with(table: Launches, config: Mapping[str, int], call: Call) -> Call:
 
         return run
 
-    return Call(forced(call.prepare), forced(call.run))
+    return replace(call, prepare=forced(call.prepare), run=forced(call.run))

@@ -17,12 +17,14 @@ from harness.layers.spec import Cost
 from harness.measure import memory
 from harness.measure.clock import Clock, clocks_for
 from harness.measure.conditions import conditions_of
+from harness.measure.draws import Draws, Visit
 from harness.measure.passes import Ready, ready
 from harness.measure.roofs import roofs
 from harness.measure.sampler import Arm, Series, sample, warm_up
 from harness.records.advice import ENDED, TIMED, with_next
 from harness.records.dims import dims_of
 from harness.records.schema import LOOPED, CaseStatus, FirstCall, Group, Memory, Rounds, Samples, Status, Work
+from harness.run.answers import WHOLE, TimedAnswers, names_of
 from harness.run.jobs import Cell, note_bytes
 from harness.run.process import Process, forget_compiled, leave_if_the_device_is_lost
 from harness.verify.asking import status_of
@@ -30,8 +32,6 @@ from harness.verify.casts import oracle_tensors
 from harness.verify.oracle import DRAWS, RETRY_BELOW, Pool
 
 DIGEST_ELEMENTS = 2**20
-WHOLE = "forward_backward"
-"""The pass whose answers speak for all passes but the looped ones, which are judged by their own."""
 UNCAPTURED = "it replays CUDA graphs of its own, which cannot be part of another"
 UNCOUNTED = "what its own CUDA graphs hold is not among the bytes that torch counts"
 
@@ -46,9 +46,13 @@ class Truth:
 
 
 class Bench:
-    """A group made ready: values drawn, each strategy built and warmed up; those that fail are left out."""
+    """A group made ready: values drawn, each strategy built and warmed up; those that fail are left out.
 
-    def __init__(self, process: Process, group: Group) -> None:
+    Args:
+        launch: number of the process among those of the group, each of which has contents of its own.
+    """
+
+    def __init__(self, process: Process, group: Group, launch: int = 0) -> None:
         self.process, self.group = process, group
         process.about_to(str(group), "", "drawing the values")
         torch.set_num_threads(group.threads)
@@ -56,11 +60,16 @@ class Bench:
         self._truths: dict[tuple[str, int], Truth] = {}
         self.layer = process.layer(group.layer)
         self.dims = dims_of(group.dims)
-        self.values: Values = draw(self.layer, self.dims, getattr(torch, group.dtype), group.device, process.job.seed)
+        dtype: torch.dtype = getattr(torch, group.dtype)
+        self.values: Values = draw(self.layer, self.dims, dtype, group.device, process.job.seed)
+        self.draws = Draws(self.layer, self.dims, self.values, (process.job.seed << 20) + launch)
+        self.timed = TimedAnswers(
+            self.layer, process.strategy(group.layer, self.layer.reference), self.dims, dtype, self.draws
+        )
 
     def ready(self, strategy: str) -> Ready:
         """A strategy, with parameters of its own."""
-        return ready(self.layer, self.process.strategy(self.group.layer, strategy), self.dims, self.values)
+        return ready(self.layer, self.process.strategy(self.group.layer, strategy), self.dims, self.values, self.draws)
 
     def first_call(self, made: Ready) -> float:
         """Seconds of the first forward and backward, compilation included."""
@@ -71,7 +80,8 @@ class Bench:
         return time.perf_counter() - started
 
     def digest(self, made: Ready) -> str:
-        """Of output and gradients, bit for bit; of large ones, of evenly spaced elements."""
+        """Of output and gradients for the group's values, bit for bit; of large ones, of evenly spaced elements."""
+        made.refill(self.values)
         sha = hashlib.sha256()
         for tensor in _answers(made, WHOLE):
             flat = tensor.flatten()
@@ -98,10 +108,7 @@ class Bench:
         Other values are written over the very tensors that were timed, and the gate's rule for the norm is put to the
         answers: a strategy that is right when it is checked and quick when it is timed is found here.
         """
-        operands = self.layer.operands if passed == WHOLE else self.layer.parameters
-        names = ["output"] if passed == WHOLE else []
-        names += [f"gradient of {n}" for n, o in operands.items() if o.differentiable]
-        pools = {name: Pool(getattr(torch, self.group.dtype)) for name in names}
+        pools = {name: Pool(getattr(torch, self.group.dtype)) for name in names_of(self.layer, passed)}
         for number in range(1, DRAWS + 1):
             truth = self.truth(passed, number)
             made.refill(truth.values)
@@ -113,8 +120,18 @@ class Bench:
                 return ""
             if ratio >= RETRY_BELOW:
                 break
-        where = "" if passed == WHOLE else f" in {passed}"
-        return f"wrong where it was timed: {name}{where} is {ratio:.3g} × as far from the truth as allowed"
+        return _wrong(name, "" if passed == WHOLE else passed, ratio)
+
+    def judge_timed(self, made: Ready, passed: str, visits: Sequence[Visit]) -> str:
+        """What is wrong with the answers that timed calls of a pass gave, where anything is.
+
+        What exceeds its bound, and not by so much that it cannot be bad luck, is asked further.
+        """
+        found = self.timed.ratios(passed, visits)
+        name = max(found, key=lambda n: found[n])
+        if found[name] >= RETRY_BELOW:
+            return f"{_wrong(name, passed, found[name])}; each call has other operands: is an answer kept?"
+        return self.judge(made, passed if passed in LOOPED else WHOLE) if found[name] > 1 else ""
 
     def synchronize(self) -> None:
         """Wait for the device."""
@@ -140,9 +157,12 @@ class Bench:
 def _answers(made: Ready, passed: str) -> list[torch.Tensor]:
     """Output and gradients, or of a looped pass the gradients of the parameters, stacked."""
     call = made.calls[passed]
-    found = call.run(call.prepare())
-    tensors = [found[0], *found[1]] if passed == WHOLE else found
-    return [t.detach() for t in tensors]
+    return [t.detach() for t in call.answer(call.run(call.prepare()))]
+
+
+def _wrong(name: str, passed: str, ratio: float) -> str:
+    where = f" in {passed}" if passed else ""
+    return f"wrong where it was timed: {name}{where} is {ratio:.3g} × as far from the truth as allowed"
 
 
 @dataclass(frozen=True)
@@ -160,7 +180,7 @@ def time_group(process: Process, cells: Sequence[Cell]) -> None:
     started = time.perf_counter()
     job, group, launch = process.job, cells[0].group, cells[0].launch
     wall, conditions = clocks_for(group.device)["wall"], conditions_of(group.device)
-    bench = Bench(process, group)
+    bench = Bench(process, group, launch)
     warm: dict[str, _Warm] = {}
     again: Ready | None = None
     extra: list[Any] = []
@@ -188,6 +208,8 @@ def time_group(process: Process, cells: Sequence[Cell]) -> None:
         gc.collect()
         gc.freeze()
     for cell in cells:
+        unseen, statuses = _unseen(bench, cell.passed)
+        extra += statuses
         for regime, clock in _clocks(group.device, cell.passed).items():  # anew: the last pass's CUDA graphs are let go
             able = {s: warm[s].made for s in cell.strategies if s in warm}
             if regime == "device_hot":
@@ -203,7 +225,7 @@ def time_group(process: Process, cells: Sequence[Cell]) -> None:
                 sampling = time.perf_counter()
                 noting = _noting(process, notes, current)
                 try:
-                    series, rounds = sample(arms, clock, job.seconds, rng, noting, conditions)
+                    series, rounds = sample(arms, clock, job.seconds, rng, noting, conditions, draws=bench.draws)
                 except Exception as error:  # noqa: BLE001 - see above
                     stage = "time" if regime == "wall" else regime
                     extra.append(bench.failed(current[0], stage, error, cell.passed))
@@ -215,13 +237,21 @@ def time_group(process: Process, cells: Sequence[Cell]) -> None:
                     told = [n for n in rounds.readings[0] if all(n in r for r in rounds.readings)]
                     readings = {n: [r[n] for r in rounds.readings] for n in told}
                     spent = time.perf_counter() - sampling
-                    extra.append(Rounds(group, cell.passed, launch, regime, rounds.redone, readings, spent))
+                    judged = len(series[0].judged)
+                    extra.append(
+                        Rounds(group, cell.passed, launch, regime, rounds.redone, readings, spent, judged, unseen)
+                    )
+                    refused = list(_refused(bench, warm, cell.passed, regime, series))
+                    extra += refused
+                    for status in refused:
+                        warm.pop(status.strategy, None)
                     break
         if cell is cells[-1]:
             del clock  # and with it the graphs of the last pass, whose memory the judge may need
             if group.device == "cuda":
                 torch.cuda.empty_cache()
-            extra += [status for passed, names in timed.items() for status in _judged(bench, warm, passed, names)]
+            for passed, names in timed.items():
+                extra += _judged(bench, warm, passed, [name for name in names if name in warm])
         process.close(cell, extra, time.perf_counter() - started)
         extra, started = [], time.perf_counter()
 
@@ -240,7 +270,40 @@ def _samples(group: Group, one: Series, passed: str, launch: int, warm: dict[str
         order=[s.order for s in one.samples], faults=[u.faults for u in used], switches=[u.switches for u in used],
         cpu_seconds=[round(u.cpu_seconds, 6) for u in used], wall_seconds=[round(u.wall_seconds, 6) for u in used],
         steady=mine.steady, digest=mine.digest, regime=regime, call_seconds=one.call_seconds,
+        new_contents=one.new,
     )  # fmt: skip
+
+
+def _unseen(bench: Bench, passed: str) -> tuple[str, list[CaseStatus]]:
+    """Which stale answer would pass for right in a pass, or why nothing can be judged in it."""
+    bench.process.about_to(str(bench.group), "", "the reference's answers")
+    try:
+        return bench.timed.unseen(passed), []
+    except Exception as error:  # noqa: BLE001 - the reference may not fit in float64: nobody's fault, but said
+        status = bench.failed("", "judge", error, passed)
+        return f"the reference has none: {status.reason}", [status]
+
+
+def _refused(
+    bench: Bench, warm: dict[str, _Warm], passed: str, regime: str, series: Sequence[Series]
+) -> Iterator[CaseStatus]:
+    """Statuses of those whose timed answers are wrong: nothing of them in this group is to be believed."""
+    for name, visits in _by_strategy(series).items():
+        bench.process.about_to(str(bench.group), name, f"its timed answers in {passed}")
+        try:
+            wrong = bench.judge_timed(warm[name].made, passed, visits)
+        except Exception as error:  # noqa: BLE001 - see above
+            yield bench.failed(name, "time", error)
+        else:
+            if wrong:
+                yield bench.status(name, "wrong", wrong + ("" if regime == "wall" else f" ({regime})"), "time")
+
+
+def _by_strategy(series: Sequence[Series]) -> dict[str, list[Visit]]:
+    found: dict[str, list[Visit]] = {}
+    for one in series:
+        found.setdefault(one.arm.strategy, []).extend(one.judged)
+    return found
 
 
 def _judged(bench: Bench, warm: dict[str, _Warm], passed: str, names: Sequence[str]) -> Iterator[CaseStatus]:

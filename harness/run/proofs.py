@@ -28,6 +28,7 @@ from harness.layers.spec import Strategy
 from harness.measure import memory
 from harness.measure.clock import Clock, CpuClock, total
 from harness.measure.conditions import CpuConditions
+from harness.measure.draws import Visit
 from harness.measure.passes import Call, ready
 from harness.measure.sampler import Arm, Rounds, Series, read_usage, sample, take, warm_up
 from harness.records.meter import Proof, proof, shown
@@ -36,8 +37,9 @@ from harness.run.jobs import Cell
 from harness.run.other_meters import agreement, by_pytest_benchmark, by_timer
 from harness.run.process import Process
 from harness.run.selftest import LAUNCH
+from harness.run.stale import stale_answers
 from harness.run.wanted import PROFILES
-from harness.run.workload import COMPARISON_SECONDS, MARGIN, ninth_decile, workload
+from harness.run.workload import COMPARISON_SECONDS, MARGIN, ninth_decile, pool, workload
 from harness.verify.controls import dense_layer
 
 OUTSIDE = 0.02
@@ -71,7 +73,7 @@ def overhead() -> Iterator[Proof]:
         start = perf_counter_ns()
         pairs.append(perf_counter_ns() - start)
     yield proof("overhead", "a pair of clock readings", median(pairs), None, 200, "ns")
-    call = workload().calls["forward_backward"]
+    call = workload(draws=pool()).calls["forward_backward"]
     warm_up(call, CpuClock())
     one = total(CpuClock(), call, 50) / 50
     yield proof("overhead", "clock readings, of a sample", median(pairs) * 1e-9 / one, None, 1e-3, "ratio")
@@ -79,7 +81,7 @@ def overhead() -> Iterator[Proof]:
     takes, before = [], read_usage()
     for _ in range(1000):
         start = perf_counter_ns()
-        take(nothing, _Stopped(), 0, before)
+        take(nothing, _Stopped(), 0, before, Visit())
         takes.append(perf_counter_ns() - start)
     share = median(takes) * 1e-9 / SAMPLE_SECONDS
     yield proof("overhead", "book-keeping around a sample, of the sample", share, None, 1e-3, "ratio")
@@ -104,10 +106,12 @@ class Comparison:
 
 def identical(seconds: float, seed: int, clock: Clock | None = None) -> Comparison:
     """Time the same code twice, in paired rounds."""
-    arms = [Arm(name, False, workload().calls["forward_backward"]) for name in ("one", "other")]
+    draws = pool()
+    arms = [Arm(name, False, workload(draws=draws).calls["forward_backward"]) for name in ("one", "other")]
     (one, other), rounds = sample(
-        arms, clock or CpuClock(), seconds, random.Random(seed), conditions=CpuConditions(), most_rounds=EVERY_ROUND
-    )
+        arms, clock or CpuClock(), seconds, random.Random(seed), conditions=CpuConditions(), most_rounds=EVERY_ROUND,
+        draws=draws,
+    )  # fmt: skip
     logs = [math.log(b / a) for a, b in _per_call(one, other)]
     by_order = [log if t.order == 1 else -log for log, t in zip(logs, other.samples, strict=True)]
     return Comparison(median(logs), median(by_order), (one, other), rounds)
@@ -115,8 +119,9 @@ def identical(seconds: float, seed: int, clock: Clock | None = None) -> Comparis
 
 def one_launch(seed: int, count: int = LAUNCH_ARMS, seconds: float = LAUNCH_SECONDS) -> list[Series]:
     """Identical code as a launch of a benchmark times it: several arms, its seconds and its rounds."""
-    arms = [Arm(str(n), False, workload().calls["forward_backward"]) for n in range(count)]
-    return sample(arms, CpuClock(), seconds, random.Random(seed), conditions=CpuConditions())[0]
+    draws = pool()
+    arms = [Arm(str(n), False, workload(draws=draws).calls["forward_backward"]) for n in range(count)]
+    return sample(arms, CpuClock(), seconds, random.Random(seed), conditions=CpuConditions(), draws=draws)[0]
 
 
 def _log_ratio(one: Series, other: Series) -> float:
@@ -257,6 +262,7 @@ PROOFS: dict[str, Callable[[], Iterator[Proof]]] = {
     "pytest-benchmark, 100 times": lambda: by_pytest_benchmark(100),
     "busy machine": lambda: busy_machine(3, 1.0),
     "coverage": coverage,
+    "stale answers": stale_answers,
     "GPU": device,
 }
 

@@ -26,11 +26,13 @@ QUICK = ("known duration", "overhead", "known bytes")
 LEVELS = {
     "quick": QUICK,
     "standard": (
-        *QUICK, "agreement", "identical code", "one after the other", "busy machine", "coverage", "GPU"
+        *QUICK, "agreement", "identical code", "one after the other", "busy machine", "coverage", "GPU",
+        "stale answers",
     ),
     "full": (
         *QUICK, "agreement", "identical code, 100 times", "one after the other, 100 times",
         "pytest-benchmark, 100 times", "busy machine", "coverage", "GPU",
+        "stale answers",
     ),
 }  # fmt: skip
 """Names of the proofs of each level (see proofs.py), which run in workers; ``quick`` ones with every benchmark."""

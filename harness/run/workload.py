@@ -11,6 +11,7 @@ import torch
 from harness.analyse.statistics import SMALLEST_MARGIN
 from harness.layers.drawing import draw
 from harness.layers.spec import Dims
+from harness.measure.draws import Draws
 from harness.measure.passes import Ready, ready
 from harness.verify.controls import dense_layer
 
@@ -20,10 +21,19 @@ MARGIN = math.expm1(SMALLEST_MARGIN["cpu"])
 """Of a comparison of identical code, a ratio − 1."""
 
 
-def workload(dims: Dims = DIMS) -> Ready:
-    """Forward and backward of a dense layer, about a millisecond, in memory of its own."""
+def pool(dims: Dims = DIMS) -> Draws:
+    """What the calls of the workload read where they are timed as in a benchmark."""
+    return Draws(dense_layer.layer, dims, draw(dense_layer.layer, dims, torch.float32, "cpu", 0), 0)
+
+
+def workload(dims: Dims = DIMS, draws: Draws | None = None) -> Ready:
+    """Forward and backward of a dense layer, about a millisecond, in memory of its own.
+
+    Args:
+        draws: what the calls read; without, the same at each.
+    """
     values = draw(dense_layer.layer, dims, torch.float32, "cpu", 0)
-    return ready(dense_layer.layer, dense_layer.reference, dims, values)
+    return ready(dense_layer.layer, dense_layer.reference, dims, values, draws)
 
 
 def ninth_decile(errors: Sequence[float]) -> float:

@@ -77,7 +77,7 @@ def _with_extra(extra: int, where: str) -> int:
     plain = memory.measure(made, "cpu")
 
     def prepare() -> object:
-        output, pullback = made["backward"].prepare()
+        output, pullback, _ = made["backward"].prepare()
         held = torch.empty(extra, dtype=torch.uint8)
         return output, lambda g: (pullback(g), held)[0]
 

@@ -101,3 +101,88 @@ def test_the_warm_up_counts_as_the_group_s(bench: Bench, tmp_path: Path) -> None
         sampled = sum(sum(r["wall_seconds"]) for r in message["records"] if r["kind"] == "samples")
         inside = rounds["spent"] + sum(r["seconds"] + r["warm_up"] + r["loading"] for r in firsts)
         assert sampled <= rounds["spent"] <= inside <= message["seconds"]
+
+
+KEPT = '''"""Right when it is asked once: what it has answered is kept by address and version."""
+
+import torch
+
+from harness import Strategy
+
+KEPT = {}
+
+
+class Sine(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight):
+        ctx.save_for_backward(x, weight)
+        key = (x.data_ptr(), x.shape, x._version, weight.data_ptr(), weight._version)
+        if key not in KEPT:
+            KEPT.clear()
+            KEPT[key] = torch.sin(x) * weight
+        return KEPT[key].clone()
+
+    @staticmethod
+    def backward(ctx, g):
+        x, weight = ctx.saved_tensors
+        return g * torch.cos(x) * weight, (g * torch.sin(x)).flatten(0, -2).sum(0)
+
+
+strategy = Strategy(lambda x, weight: Sine.apply(x, weight))
+'''
+
+
+def _timed(folder: Path, group: Group, strategies: tuple[str, ...], passes: tuple[str, ...]) -> list[dict[str, object]]:
+    """The records of a group's cells, timed for as short as may be."""
+    cells = [Cell("time", strategies, group, passed=p, launch=1, baseline="autograd") for p in passes]
+    out = io.StringIO()
+    process = Process(Job(tuple(cells), (str(folder),), "cpu", 1, 0, 0.01), out, folder / "note")
+    time_group(process, cells)
+    return [record for line in out.getvalue().splitlines() for record in json.loads(line)["records"]]
+
+
+def test_what_answers_from_a_cache_is_refused_as_it_is_timed_and_timed_no_more(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "wave" / "kept.py").write_text(KEPT)
+    made = bench.ready("autograd")
+    assert bench.judge(made, WHOLE) == ""
+    records = _timed(tmp_path, bench.group, ("autograd", "kept"), ("forward", WHOLE))
+    (status,) = (r for r in records if r["kind"] == "status")
+    assert (status["strategy"], status["status"], status["stage"], status["pass"]) == ("kept", "wrong", "time", "")
+    assert str(status["reason"]).startswith("wrong where it was timed: output in forward is ")
+    assert {(r["pass"], r["strategy"]) for r in records if r["kind"] == "samples"} == {
+        ("forward", "autograd"), ("forward", "kept"), (WHOLE, "autograd")
+    }  # fmt: skip
+    assert {(r["pass"], r["judged"], r["unseen"]) for r in records if r["kind"] == "rounds"} == {
+        ("forward", 3, ""), (WHOLE, 3, "")
+    }  # fmt: skip
+
+
+FAINT = '''"""A large number, and a little that depends on what is read."""
+
+from harness import Layer, Operand, Strategy
+
+layer = Layer(title="faint", formula="1000 + mean(x w)", inputs={"x": Operand(("N", "D"))},
+    parameters={"weight": Operand(("D",))}, output=(), check=({"N": 4, "D": 3},), sizes={})
+strategies = {"autograd": Strategy(lambda x, weight: 1000 + (x * weight).mean())}
+'''
+
+
+@pytest.mark.parametrize(("dtype", "unseen"), [("float32", ""), ("bfloat16", "the answer of another call")])
+def test_where_a_stale_answer_would_pass_more_are_judged_and_then_it_is_said(
+    tmp_path: Path, dtype: str, unseen: str
+) -> None:
+    (tmp_path / "faint.py").write_text(FAINT)
+    (tmp_path / "note").write_bytes(bytes(NOTE_BYTES))
+    cells = [
+        Cell(
+            "time", ("autograd",), Group("faint", "N=64,D=8", dtype, "cpu", 1), passed=p, launch=1, baseline="autograd"
+        )
+        for p in (WHOLE, "forward")
+    ]
+    out = io.StringIO()
+    time_group(
+        Process(Job(tuple(cells), (str(tmp_path / "faint.py"),), "cpu", 1, 0, 0.01), out, tmp_path / "note"), cells
+    )
+    records = [record for line in out.getvalue().splitlines() for record in json.loads(line)["records"]]
+    found = {r["pass"]: (r["judged"], r["unseen"]) for r in records if r["kind"] == "rounds"}
+    assert found == {WHOLE: (3, ""), "forward": (7 if unseen else 3, unseen)}

@@ -31,7 +31,8 @@ from harness.verify.judging import Question, Subject, compare, same_bits
 from harness.verify.oracle import UnusableYardstickError
 from harness.verify.probes import Answer, Probe, WrongAnswerError, gradients
 from harness.verify.soundness import UnsoundLayerError
-from harness.verify.suite import Stage, stages
+from harness.verify.stage import Stage
+from harness.verify.suite import stages
 from harness.verify.wrapping import data_parallel, mean_of_both
 
 FATAL = ("values", "launches")

@@ -175,7 +175,13 @@ def far_apart(subject: Subject, dims: Dims, dtype: str, seed: int) -> list[Check
 
 
 def gradcheck(subject: Subject, dims: Dims, seed: int) -> list[Check]:
-    """Derivatives by differences, which mean nothing where the layer computes in a narrower dtype inside."""
+    """Derivatives by differences, which mean nothing where the layer computes in a narrower dtype inside.
+
+    A gradient by definition is not held against them.
+    """
+    if subject.layer.gradient == "by definition":
+        why = "the layer's gradient is given by definition, and no derivative of its forward"
+        return [subject.check("gradcheck", "float64", dims, "all gradients", "not_applicable", detail=why)]
     subject.yardstick.answers(VALUES, dims, "float64", (seed,), [subject.draw(dims, "float64", seed)])
     if casts := subject.yardstick.casts:
         detail = f"{words_of(casts)}, and differences of what is rounded so are no derivatives"

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import combinations, product
-from typing import Literal
 
 from harness.layers.spec import Dims
 from harness.records.dims import dims_text
-from harness.records.schema import Check, Group, Training
+from harness.records.schema import Check, Group
 from harness.verify import (
     arranging,
     checks,
@@ -23,7 +22,6 @@ from harness.verify import (
     ensembles,
     placing,
     probes,
-    special_values,
     upstream,
     watching,
     wrapping,
@@ -34,7 +32,6 @@ from harness.verify.judging import Question, Subject, as_given, check_untouched,
 from harness.verify.oracle import DRAWS
 from harness.verify.search import search
 from harness.verify.sizes import (
-    CHEAP_ELEMENTS,
     LONG,
     LONG_IN_FULL,
     LONG_IN_FULL_INTERPRETED,
@@ -45,52 +42,16 @@ from harness.verify.sizes import (
     few_rows,
     many_rows,
     many_tiles,
-    most_elements,
     one_long,
-    stated_sizes,
-    too_much,
     turns,
 )
-from harness.verify.staleness import stale
+from harness.verify.stage import FEW_DRAWS, Level, Stage, asked, beside_the_draws, once, stated, tuned
 from harness.verify.training import FEWEST_STARTS
-from harness.verify.tuners import by_configuration, first_call
 
-Level = Literal["quick", "standard", "full"]
 LEVELS: tuple[Level, ...] = ("quick", "standard", "full")
 FEW_OPERANDS = 6
 STEPS, FEW_STEPS = 8, 4
 SHAPES, SHAPES_INTERPRETED = {"quick": 0, "standard": 6, "full": 20}, {"quick": 0, "standard": 2, "full": 20}
-STATED: dict[Level, tuple[str, ...]] = {
-    "quick": ("quick",), "standard": ("quick", "default"), "full": ("quick", "default", "full")
-}  # fmt: skip
-"""The profiles whose sizes are asked, measured or not."""
-CONFIGURATIONS = 4
-"""Of a tuned kernel, beside the first: all of few, some of many."""
-FEW_DRAWS = 2
-"""Where a draw is large, or the question is one of shapes, layouts or order: what is wrong there is wrong by far more
-than rounding, and in every draw."""
-
-
-@dataclass(frozen=True)
-class Stage:
-    """Something to check.
-
-    Attributes:
-        check: its name.
-        text: what is being done, for the one who waits.
-        run: does it; may raise StrategyError.
-        dtype, dims: of the case, where it is but one.
-        group: set where a size that is to be measured is checked.
-        warm: whether what was compiled for the stage before serves this one, which asks at the same sizes.
-    """
-
-    check: str
-    text: str
-    run: Callable[[], Sequence[Check | Training]]
-    dtype: str = ""
-    dims: str = ""
-    group: Group | None = None
-    warm: bool = False
 
 
 def stages(subject: Subject, seed: int, level: Level = "standard", sizes: Sequence[Group] = ()) -> Iterator[Stage]:
@@ -105,7 +66,7 @@ def stages(subject: Subject, seed: int, level: Level = "standard", sizes: Sequen
 
 def _stages(subject: Subject, seed: int, level: Level, sizes: Sequence[Group]) -> Iterator[Stage]:
     yield from _numbers(subject, seed, sizes)
-    yield from _stated(subject, seed, level, sizes)
+    yield from stated(subject, seed, level, sizes)
     yield from _use(subject, seed)
     yield from _behaviour(subject, seed)
     yield from _transforms(subject, seed, level)
@@ -124,22 +85,9 @@ def _stages(subject: Subject, seed: int, level: Level, sizes: Sequence[Group]) -
         yield Stage("training", f"training {dtype}", partial(checks.training, subject, dtype, seed, starts), dtype)
 
 
-def _asked(subject: Subject, question: Question, dims: Dims, dtype: str, seed: int, draws: int = DRAWS) -> Stage:
-    setting = f" {question.setting}" if question.setting else ""
-    text = f"{question.check} {dtype} {dims_text(dict(dims))}{setting}"
-    run = partial(compare, subject, question, dims, dtype, seed, draws)
-    return Stage(question.check, text, run, dtype, dims_text(dict(dims)))
-
-
-def _once(subject: Subject, question: Question, dims: Dims, dtype: str, seed: int) -> Stage:
-    """A question that one draw answers, see ``checks.one_draw``."""
-    stage = _asked(subject, question, dims, dtype, seed)
-    return replace(stage, run=partial(checks.one_draw, subject, question, dims, dtype, seed))
-
-
 def _attributed(subject: Subject, question: Question, dims: Dims, dtype: str, seed: int, draws: int) -> Stage:
     """A question whose wrong answer may be PyTorch's."""
-    stage = _asked(subject, question, dims, dtype, seed, draws)
+    stage = asked(subject, question, dims, dtype, seed, draws)
 
     def run() -> list[Check]:
         return upstream.attribute(subject, question, dims, dtype, compare(subject, question, dims, dtype, seed, draws))
@@ -156,71 +104,18 @@ def _looked(
 def _numbers(subject: Subject, seed: int, sizes: Sequence[Group]) -> Iterator[Stage]:
     """Output and gradients, in every dtype that is claimed, at odd sizes and at those to be measured."""
     check = subject.layer.check
-    yield from _tuned(subject, seed)
+    yield from tuned(subject, seed)
     for dtype in subject.claims.dtypes:
         for dims in each_option(subject.layer) if dtype == "float64" else check:
-            stage = _asked(subject, checks.VALUES, dims, dtype, seed)
+            stage = asked(subject, checks.VALUES, dims, dtype, seed)
             yield replace(stage, run=partial(checks.values, subject, dims, dtype, seed))
-        yield from _changed(subject, dims, dtype, seed)
+        yield from beside_the_draws(subject, dims, dtype, seed)
     if subject.claims.kernels:
         yield Stage("launches", "launches", partial(checks.launches, subject, check[0], seed))
     for group in sizes:
         if group.dtype in subject.claims.dtypes:
             run = partial(checks.size, subject, group, seed)
             yield Stage("values", f"values of {group}", run, group.dtype, group.dims, group)
-
-
-def _changed(subject: Subject, asked: Dims, dtype: str, seed: int) -> Iterator[Stage]:
-    """Answers after operands have changed; where each size compiles anew, at the size that was asked last."""
-    first, *_, last = (subject.layer.check[0], *subject.layer.check)
-    working, compiled = dtype == subject.claims.working_dtype, "compiler" in subject.claims.needs
-    sizes = (asked,) if compiled else (first, last) if working and not subject.interpreted else (first,)
-    for dims in sizes:
-        run = partial(stale, subject, dims, dtype, seed, subject.interpreted, working or not compiled)
-        text = dims_text(dict(dims))
-        yield Stage("stale", f"stale {dtype} {text}", run, dtype, text, warm=compiled)
-    few = compiled or subject.interpreted
-    if working or (dtype == subject.claims.sharpest_dtype and not few):
-        dims = sizes[0]
-        run = partial(special_values.answered, subject, dims, dtype, seed, few)
-        text = dims_text(dict(dims))
-        yield Stage("special_values", f"special values {dtype} {text}", run, dtype, text, warm=compiled)
-
-
-def _stated(subject: Subject, seed: int, level: Level, sizes: Sequence[Group]) -> Iterator[Stage]:
-    """Output and gradients at the sizes that the layer states to measure, as far as that is quick."""
-    measured = {(g.dims, g.dtype) for g in sizes}
-    working = subject.claims.working_dtype
-    stated = stated_sizes(subject.layer, subject.device, STATED[level])
-    for number, dims in enumerate(stated):
-        text = dims_text(dict(dims))
-        reason = too_much(subject.layer, dims, subject.device, subject.interpreted)
-        if "compiler" in subject.claims.needs and number:
-            reason = "each size compiles anew: it is asked where it is measured"
-        if reason:
-            if (text, working) not in measured:
-                skip = partial(checks.not_run, subject, "values", dims, reason)
-                yield Stage("values", f"values {text}", skip, working, text)
-            continue
-        cheap = most_elements(subject.layer, dims) <= CHEAP_ELEMENTS and "compiler" not in subject.claims.needs
-        for dtype in subject.claims.dtypes if cheap and not subject.interpreted else (working,):
-            if (text, dtype) not in measured:
-                run = partial(checks.stated, subject, dims, dtype, seed)
-                yield Stage("values", f"values {dtype} {text}", run, dtype, text)
-
-
-def _tuned(subject: Subject, seed: int) -> Iterator[Stage]:
-    """Of kernels under a tuner the first answer for a key, and the answers by other configurations."""
-    dims, dtype, many = subject.layer.check[0], subject.claims.working_dtype, subject.claims.configurations
-    if not many:
-        return
-    first = Question("values", first_call, probes.gradients, setting="first call of a tuned kernel")
-    stage = _asked(subject, first, dims, dtype, seed, FEW_DRAWS)
-    yield replace(stage, run=partial(checks.first_call, subject, first, dims, dtype, seed, FEW_DRAWS))
-    for number in sorted({round(k * (many - 1) / CONFIGURATIONS) for k in range(1, CONFIGURATIONS + 1)} - {0}):
-        setting = f"configuration {number + 1} of {many}"
-        other = Question("values", by_configuration, probes.gradients, setting=setting, options={"number": number})
-        yield _asked(subject, other, dims, dtype, seed, FEW_DRAWS)
 
 
 def _use(subject: Subject, seed: int) -> Iterator[Stage]:
@@ -239,16 +134,16 @@ def _use(subject: Subject, seed: int) -> Iterator[Stage]:
         for arrange in arrangements:
             question = Question(check, probes.gradients, arrange=arrange, setting=_words(arrange), optional=True)
             if check == "magnitudes":
-                yield _asked(subject, replace(question, grows=arranging.GROWS), dims, dtype, seed, draws)
+                yield asked(subject, replace(question, grows=arranging.GROWS), dims, dtype, seed, draws)
                 continue
             for at, each in product(options[:1] if compiled else options, dtypes):
-                yield _asked(subject, question, at, each, seed, draws)
+                yield asked(subject, question, at, each, seed, draws)
     pair = Question("side_by_side", probes.side_by_side, probes.gradients_of_the_first, count=2)
-    yield _asked(subject, pair, dims, dtype, seed, FEW_DRAWS)
+    yield asked(subject, pair, dims, dtype, seed, FEW_DRAWS)
     one = replace(pair, probe=probes.kept, setting="one after the other")
-    yield _asked(subject, one, dims, dtype, seed, FEW_DRAWS)
+    yield asked(subject, one, dims, dtype, seed, FEW_DRAWS)
     updated = Question("updated", probes.updated, probes.gradients_of_the_last, count=2)
-    yield _asked(subject, updated, dims, dtype, seed, FEW_DRAWS)
+    yield asked(subject, updated, dims, dtype, seed, FEW_DRAWS)
     if subject.claims.gradients == "tape":
         between = Question(
             "updated_between", probes.updated_between, probes.gradients_of_the_first, count=2, may_refuse=True
@@ -256,19 +151,19 @@ def _use(subject: Subject, seed: int) -> Iterator[Stage]:
         yield _attributed(subject, between, dims, dtype, seed, FEW_DRAWS)
         again = Question("walked_twice", probes.walked_twice, probes.gradients, optional=True)
         yield _attributed(subject, again, dims, dtype, seed, FEW_DRAWS)
-        yield _asked(subject, Question("accumulation", probes.accumulated, count=3), dims, dtype, seed, FEW_DRAWS)
+        yield asked(subject, Question("accumulation", probes.accumulated, count=3), dims, dtype, seed, FEW_DRAWS)
     else:
         yield from _off_the_tape(subject, "updated_between", "walked_twice", "accumulation")
     operands = [n for n, o in subject.layer.operands.items() if o.differentiable]
     alone = Question("frozen", probes.without_gradients, probes.output_alone, setting="without a graph")
     for at, each in product(options, dtypes):
-        yield _asked(subject, alone, at, each, seed, FEW_DRAWS)
+        yield asked(subject, alone, at, each, seed, FEW_DRAWS)
     for at, wanted in product(options, _masks(operands, compiled)):
         masked = {"wanted": wanted}
         setting = f"for {', '.join(wanted) or 'nothing'}"
         frozen = Question("frozen", probes.frozen, setting=setting, options=masked, truth_options=masked)
         for each in dtypes:
-            yield _asked(subject, frozen, at, each, seed, FEW_DRAWS)
+            yield asked(subject, frozen, at, each, seed, FEW_DRAWS)
         if wanted and subject.claims.gradients == "tape":
             yield Stage(
                 "backward_returns",
@@ -317,10 +212,10 @@ def _behaviour(subject: Subject, seed: int) -> Iterator[Stage]:
     yield Stage("global_state", "global state", partial(checks.global_state, subject, dims, dtype, seed))
     steps = FEW_STEPS if subject.interpreted else STEPS
     yield _looked(subject, "steady_memory", watching.steady, dims, dtype, seed, steps=steps)
-    yield _asked(subject, Question("settled", watching.settled, probes.gradients), dims, dtype, seed, FEW_DRAWS)
+    yield asked(subject, Question("settled", watching.settled, probes.gradients), dims, dtype, seed, FEW_DRAWS)
     if not compiled:  # a compiler allocates by itself
         for dims in (subject.layer.check[0], subject.layer.check[-1]):
-            yield _asked(subject, Question("guarded", placing.guarded, probes.gradients), dims, dtype, seed, FEW_DRAWS)
+            yield asked(subject, Question("guarded", placing.guarded, probes.gradients), dims, dtype, seed, FEW_DRAWS)
         yield Stage("far_apart", "far apart", partial(checks.far_apart, subject, subject.layer.check[0], dtype, seed))
     first, *rest = subject.layer.check
     for dims in (first, *([] if compiled else rest[-1:])) if subject.layer.causal else ():
@@ -335,7 +230,7 @@ def _shapes(subject: Subject, seed: int, level: Level) -> Iterator[Stage]:
     other = Question("shapes", probes.gradients, optional=True)
     if "compiler" in subject.claims.needs:
         for dims in all_aligned(layer, subject.interpreted)[-1:]:
-            yield _once(subject, replace(other, setting="aligned"), dims, dtype, seed)
+            yield once(subject, replace(other, setting="aligned"), dims, dtype, seed)
         reason = "each size compiles anew: no random, small or other aligned ones are asked"
         yield Stage("shapes", "shapes", partial(checks.not_run, subject, "shapes", layer.check[0], reason))
     else:
@@ -343,41 +238,41 @@ def _shapes(subject: Subject, seed: int, level: Level) -> Iterator[Stage]:
             name = f"{subject.layer_name} {seed} {number}"
             chosen = arranging.random_dims(layer, name, 4_000 if subject.interpreted else 40_000)
             if chosen is not None:
-                yield _asked(subject, Question("shapes", probes.gradients), chosen, dtype, seed, FEW_DRAWS)
+                yield asked(subject, Question("shapes", probes.gradients), chosen, dtype, seed, FEW_DRAWS)
         for dims, each, setting in turns(layer, subject.claims.dtypes, dtype, subject.interpreted):
-            yield _once(subject, replace(other, setting=setting), dims, each, seed)
+            yield once(subject, replace(other, setting=setting), dims, each, seed)
     if not layer.leading:
         return
     if subject.claims.kernels:
         many = Question("shapes", probes.gradients, setting="many tiles")
         for dims in many_tiles(layer):
-            yield _asked(subject, many, dims, dtype, seed, 1)
+            yield asked(subject, many, dims, dtype, seed, 1)
         for dims, arrange in product(one_long(layer), (as_given, arranging.strided)):
             setting = f"one long dim, {_words(arrange)}"
-            yield _asked(subject, replace(many, setting=setting, arrange=arrange, optional=True), dims, dtype, seed, 1)
+            yield asked(subject, replace(many, setting=setting, arrange=arrange, optional=True), dims, dtype, seed, 1)
         mapped = Question("per_sample", probes.per_sample, probes.per_sample_in_a_loop, count=2, optional=True)
         options = {"ensemble": False}
         mapped = replace(mapped, setting="many tiles", options=options, truth_options=options)
         for dims in [*many_tiles(layer), *one_long(layer)][:1]:
-            yield _asked(subject, mapped, dims, dtype, seed, 1)
+            yield asked(subject, mapped, dims, dtype, seed, 1)
     dims = {**layer.check[0], layer.leading: 0}
-    yield _asked(subject, Question("empty", probes.gradients, optional=True), dims, dtype, seed, 1)
+    yield asked(subject, Question("empty", probes.gradients, optional=True), dims, dtype, seed, 1)
     dims = {**layer.check[0], layer.leading: arranging.SPLIT[0] * arranging.SPLIT[1]}
     split = arranging.split_leading(layer)
     question = Question("leading_dims", probes.gradients, arrange=split, split=True, optional=True)
-    yield _asked(subject, question, dims, subject.claims.sharpest_dtype, seed, FEW_DRAWS)
+    yield asked(subject, question, dims, subject.claims.sharpest_dtype, seed, FEW_DRAWS)
     if "float32" in subject.claims.dtypes:
         # a chain of float32 sums strays by more than plain autograd's halves; what a block leaves out, by far more
         rows = Question("long", probes.gradients, eps="float16", setting="thousands of rows", optional=True)
         most = LONG_IN_FULL_INTERPRETED if subject.interpreted else TURN_ELEMENTS
-        yield _once(subject, rows, many_rows(layer, LONG_IN_FULL, most), "float32", seed)
+        yield once(subject, rows, many_rows(layer, LONG_IN_FULL, most), "float32", seed)
     rest = math.prod(layer.check[0][n] for n in layer.output if n != layer.leading)
     dims = {**layer.check[0], layer.leading: LONG_INTERPRETED // rest if subject.interpreted else LONG}
     for dtype in subject.claims.dtypes:
         if dtype in ("bfloat16", "float16"):
             for arrange in (arranging.positive,) if subject.interpreted else (as_given, arranging.positive):
                 question = Question("long", probes.gradients, arrange=arrange, setting=_words(arrange))
-                yield _asked(subject, question, dims, dtype, seed, 1 if subject.interpreted else FEW_DRAWS)
+                yield asked(subject, question, dims, dtype, seed, 1 if subject.interpreted else FEW_DRAWS)
 
 
 def _transforms(subject: Subject, seed: int, level: Level) -> Iterator[Stage]:
@@ -395,14 +290,14 @@ def _transforms(subject: Subject, seed: int, level: Level) -> Iterator[Stage]:
     if level == "quick":
         return
     if tape and not compiled:
-        yield _asked(subject, question("third_order", derivatives.third_order), dims, dtype, seed, FEW_DRAWS)
-    yield _asked(subject, question("forward_ad", probes.forward_ad, count=2), dims, dtype, seed, FEW_DRAWS)
-    yield _asked(subject, question("func_grad", probes.func_grad, probes.gradients), dims, dtype, seed, FEW_DRAWS)
+        yield asked(subject, question("third_order", derivatives.third_order), dims, dtype, seed, FEW_DRAWS)
+    yield asked(subject, question("forward_ad", probes.forward_ad, count=2), dims, dtype, seed, FEW_DRAWS)
+    yield asked(subject, question("func_grad", probes.func_grad, probes.gradients), dims, dtype, seed, FEW_DRAWS)
     sample = question("per_sample", probes.per_sample, probes.per_sample_in_a_loop, count=3)
     for setting, ensemble in (("shared parameters", False), ("an ensemble", True)):
         options = {"ensemble": ensemble}
         mapped = replace(sample, setting=setting, options=options, truth_options=options)
-        yield _asked(subject, mapped, dims, dtype, seed, FEW_DRAWS)
+        yield asked(subject, mapped, dims, dtype, seed, FEW_DRAWS)
     outside = question("through_vmap", ensembles.through_vmap, ensembles.in_a_loop, count=3)
     ways = ((False, tape), (True, tape), (False, False))[: 1 if compiled else 3 if tape else 2]
     for shared, on_tape in ways:
@@ -411,19 +306,19 @@ def _transforms(subject: Subject, seed: int, level: Level) -> Iterator[Stage]:
         mapped = replace(
             outside, setting=setting, options={"shared": shared, "tape": on_tape}, truth_options=truth_options
         )
-        yield _asked(subject, mapped, dims, dtype, seed, FEW_DRAWS)
+        yield asked(subject, mapped, dims, dtype, seed, FEW_DRAWS)
     if not compiled:
         tangent = partial(checks.tangent_through_vmap, subject, dims, dtype, seed)
         yield Stage("through_vmap", "forward AD through vmap", tangent, dtype, dims_text(dict(dims)))
     jacobian = question("jacrev", probes.jacobian, probes.jacobian_by_rows)
-    yield _asked(subject, jacobian, few_rows(subject.layer) if subject.interpreted else dims, dtype, seed, 1)
+    yield asked(subject, jacobian, few_rows(subject.layer) if subject.interpreted else dims, dtype, seed, 1)
     backend = "inductor" if level == "full" else "aot_eager"
     around = question("compile", wrapping.compile_around, probes.gradients_of_the_last, count=3, setting=backend)
     for each in dict.fromkeys((dtype, subject.claims.dtypes[-1])):
-        yield _asked(subject, replace(around, options={"backend": backend}), dims, each, seed, 1)
+        yield asked(subject, replace(around, options={"backend": backend}), dims, each, seed, 1)
     if not compiled:
         for each in dict.fromkeys((dtype, subject.claims.dtypes[-1])):
-            yield _asked(subject, Question("described", wrapping.described, probes.gradients), dims, each, seed, 1)
+            yield asked(subject, Question("described", wrapping.described, probes.gradients), dims, each, seed, 1)
         for wanted in _masks([n for n, o in subject.layer.operands.items() if o.differentiable], few=True):
             masked = {"wanted": wanted}
             setting = f"for {', '.join(wanted) or 'nothing'}"
@@ -431,7 +326,7 @@ def _transforms(subject: Subject, seed: int, level: Level) -> Iterator[Stage]:
                 "described", wrapping.described_frozen, probes.frozen, setting=setting, options=masked,
                 truth_options=masked,
             )  # fmt: skip
-            yield _asked(subject, alone, dims, dtype, seed, 1)
+            yield asked(subject, alone, dims, dtype, seed, 1)
     if "float32" in subject.claims.dtypes:
         for mixed in (False, True):
             options = {"mixed": mixed}
@@ -439,23 +334,18 @@ def _transforms(subject: Subject, seed: int, level: Level) -> Iterator[Stage]:
             cast = question(
                 "autocast", wrapping.autocast, probes.gradients, wrapping.autocast, eps="bfloat16", setting=setting
             )
-            yield _asked(subject, replace(cast, options=options, peer_options=options), dims, "float32", seed)
+            yield asked(subject, replace(cast, options=options, peer_options=options), dims, "float32", seed)
     if not tape:
         yield from _off_the_tape(subject, "checkpoint", "copies")
         return
     recomputed = question("checkpoint", wrapping.checkpointed, probes.gradients)
-    yield _asked(subject, recomputed, dims, dtype, seed, FEW_DRAWS)
+    yield asked(subject, recomputed, dims, dtype, seed, FEW_DRAWS)
     copies = question("copies", wrapping.copied, probes.gradients_of_the_first, count=2)
-    yield _asked(subject, copies, dims, dtype, seed, 1 if compiled else FEW_DRAWS)
+    yield asked(subject, copies, dims, dtype, seed, 1 if compiled else FEW_DRAWS)
 
 
 def _slow(subject: Subject, seed: int) -> Iterator[Stage]:
     """Numeric derivatives, which need no reference."""
     if "float64" in subject.claims.dtypes:
         dims = subject.layer.check[1 if subject.interpreted else 0]
-        if subject.layer.gradient == "by definition":
-            why = "the layer's gradient is given by definition, and no derivative of its forward"
-            found = subject.check("gradcheck", "float64", dims, "all gradients", "not_applicable", detail=why)
-            yield Stage("gradcheck", "gradcheck", lambda: [found])
-            return
         yield Stage("gradcheck", "gradcheck", partial(checks.gradcheck, subject, dims, seed))

@@ -12,7 +12,8 @@ from harness.run.remote import Remote, SubjectProcess
 from harness.verify.asking import Asked, Claims, Local, claims_of
 from harness.verify.checks import VALUES
 from harness.verify.judging import Subject, Yardstick, compare
-from harness.verify.suite import Stage, stages
+from harness.verify.stage import Stage
+from harness.verify.suite import stages
 from tests.conftest import ROOT
 
 ENTRIES = {(e.layer, e.strategy): e for e in scan(["implementations"])}

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 LIMITS = (
-    "double_backward", "third_order", "forward_ad", "func_grad", "per_sample", "jacrev", "compile", "described",
-    "autocast", "checkpoint", "copies", "walked_twice", "leading_dims", "empty", "data_parallel",
+    "double_backward", "third_order", "forward_ad", "func_grad", "per_sample", "through_vmap", "jacrev", "compile",
+    "described", "autocast", "checkpoint", "copies", "walked_twice", "leading_dims", "empty", "data_parallel",
 )  # fmt: skip
 """Checks that may be declared as limits."""
 
-IMPLIED = {"double_backward": ("third_order",), "compile": ("described",)}
+IMPLIED = {"double_backward": ("third_order",), "per_sample": ("through_vmap",), "compile": ("described",)}
 """Checks that rest on another: who does not offer the one does not offer the other."""
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 NEXT = {
     "values": "compare the gradient with the layer's formula at these sizes, sums over rows and their dtype first",
+    "stale": "read the operands at each call: keep no result by address, version, identity or some of their elements",
+    "special_values": "let NaN through, guard a root or a division before it and not after, and look at rows of zeros",
     "launches": "launch the kernel in the passes that it is declared for, or take it out of kernels=",
     "untouched": "write results to tensors of their own: operands and cotangent belong to the caller",
     "cotangents": "call .contiguous() on the cotangent, or give its own strides to the kernel",
@@ -17,6 +19,7 @@ NEXT = {
     "frozen": "return gradients in the order of the arguments, None where ctx.needs_input_grad is False",
     "backward_returns": "sum each gradient to its argument's shape, None where ctx.needs_input_grad is False",
     "repeats": "find the race: a missing barrier, or two programs that store to one place; atomic adds are fine",
+    "races": "run it on a GPU, where repeats show them",
     "dead_backward": "put the gradient into a torch.autograd.Function: autograd never calls a module's backward",
     "context": "keep tensors with ctx.save_for_backward",
     "released": "keep the output with ctx.save_for_backward, which holds it without a cycle",
@@ -37,6 +40,10 @@ NEXT = {
     "forward_ad": 'write jvp, leave it out so that it raises, or declare limits=("forward_ad",)',
     "func_grad": 'write setup_context and a backward without side effects, or declare limits=("func_grad",)',
     "per_sample": 'set generate_vmap_rule = True, mend vmap, or declare limits=("per_sample",)',
+    "through_vmap": (
+        "call the Function's apply in its rule for vmap, so that the graph goes on outside, or declare"
+        ' limits=("through_vmap",)'
+    ),
     "jacrev": 'set generate_vmap_rule = True, mend vmap, or declare limits=("jacrev",)',
     "compile": (
         "register custom ops with torch.library.triton_op or custom_op, mutated arguments named, or declare"

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 
+from harness.layers.drawing import Values
 from harness.layers.spec import Dims
 from harness.records.dims import dims_of
 from harness.records.schema import Check, Group, Training
 from harness.verify import ensembles, placing, probes, state, watching, wrapping
-from harness.verify.asking import StrategyError
+from harness.verify.asking import Asked, StrategyError
 from harness.verify.casts import words_of
 from harness.verify.judging import Question, Subject, compare, determinism, look, lost_terms
 from harness.verify.oracle import DRAWS, Pool
-from harness.verify.probes import WrongAnswerError
+from harness.verify.probes import Answer, Probe, WrongAnswerError
 from harness.verify.soundness import UnsoundLayerError
 from harness.verify.training import check_training
 
@@ -172,6 +175,29 @@ def far_apart(subject: Subject, dims: Dims, dtype: str, seed: int) -> list[Check
         if error.status == "oom":
             return not_run(subject, "far_apart", dims, f"this machine grants no such address range: {error}")
         raise
+
+
+def compiles(subject: Subject, question: Question, dims: Dims, dtype: str, seed: int) -> list[Check]:
+    """Right under ``torch.compile``, and compiled once: what is compiled at each call is not offered to it."""
+    kept = _Kept(subject.asked)
+    found = compare(replace(subject, asked=kept), question, dims, dtype, seed, 1)
+    if kept.answer.get(wrapping.AGAIN) and all(c.result == "ok" for c in found):
+        why = "compiled again at each call, for tensors that differ in numbers only: it reads something that changes"
+        return [replace(found[0], tensor="torch.compile", result="limited", detail=why)]
+    return found
+
+
+@dataclass
+class _Kept:
+    """Asks somebody, and keeps the last answer."""
+
+    asked: Asked
+    answer: Answer = field(default_factory=dict)
+
+    def ask(self, probe: Probe, dims: Dims, values: Sequence[Values], **options: Any) -> Answer:
+        """See ``Asked``."""
+        self.answer = self.asked.ask(probe, dims, values, **options)
+        return self.answer
 
 
 def gradcheck(subject: Subject, dims: Dims, seed: int) -> list[Check]:

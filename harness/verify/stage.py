@@ -10,7 +10,7 @@ from typing import Literal
 from harness.layers.spec import Dims
 from harness.records.dims import dims_text
 from harness.records.schema import Check, Group, Training
-from harness.verify import checks, probes, special_values
+from harness.verify import checks, probes, special_values, wrapping
 from harness.verify.judging import Question, Subject, compare
 from harness.verify.oracle import DRAWS
 from harness.verify.sizes import CHEAP_ELEMENTS, most_elements, stated_sizes, too_much
@@ -120,3 +120,15 @@ def tuned(subject: Subject, seed: int) -> Iterator[Stage]:
         setting = f"configuration {number + 1} of {many}"
         other = Question("values", by_configuration, probes.gradients, setting=setting, options={"number": number})
         yield asked(subject, other, dims, dtype, seed, FEW_DRAWS)
+
+
+def compiled_around(subject: Subject, dims: Dims, seed: int, level: Level) -> Iterator[Stage]:
+    """``torch.compile`` around the strategy."""
+    backend = "inductor" if level == "full" else "aot_eager"
+    question = Question(
+        "compile", wrapping.compile_around, probes.gradients_of_the_last, count=3, setting=backend, optional=True,
+        options={"backend": backend},
+    )  # fmt: skip
+    for dtype in dict.fromkeys((subject.claims.sharpest_dtype, subject.claims.dtypes[-1])):
+        run = partial(checks.compiles, subject, question, dims, dtype, seed)
+        yield replace(asked(subject, question, dims, dtype, seed, 1), run=run)

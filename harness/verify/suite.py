@@ -45,7 +45,7 @@ from harness.verify.sizes import (
     one_long,
     turns,
 )
-from harness.verify.stage import FEW_DRAWS, Level, Stage, asked, beside_the_draws, once, stated, tuned
+from harness.verify.stage import FEW_DRAWS, Level, Stage, asked, beside_the_draws, compiled_around, once, stated, tuned
 from harness.verify.training import FEWEST_STARTS
 
 LEVELS: tuple[Level, ...] = ("quick", "standard", "full")
@@ -312,10 +312,7 @@ def _transforms(subject: Subject, seed: int, level: Level) -> Iterator[Stage]:
         yield Stage("through_vmap", "forward AD through vmap", tangent, dtype, dims_text(dict(dims)))
     jacobian = question("jacrev", probes.jacobian, probes.jacobian_by_rows)
     yield asked(subject, jacobian, few_rows(subject.layer) if subject.interpreted else dims, dtype, seed, 1)
-    backend = "inductor" if level == "full" else "aot_eager"
-    around = question("compile", wrapping.compile_around, probes.gradients_of_the_last, count=3, setting=backend)
-    for each in dict.fromkeys((dtype, subject.claims.dtypes[-1])):
-        yield asked(subject, replace(around, options={"backend": backend}), dims, each, seed, 1)
+    yield from compiled_around(subject, dims, seed, level)
     if not compiled:
         for each in dict.fromkeys((dtype, subject.claims.dtypes[-1])):
             yield asked(subject, Question("described", wrapping.described, probes.gradients), dims, each, seed, 1)

@@ -17,7 +17,7 @@ def test_what_can_be_declared_says_so() -> None:
 
 
 def test_every_way_of_ending_without_an_answer_has_one() -> None:
-    assert {*ENDED} == {*get_args(Status)} - {"ok", "wrong", "unsupported", "skipped"}
+    assert {*ENDED} == {*get_args(Status)} - {"ok", "wrong", "unsupported", "skipped", "unchecked"}
 
 
 def test_the_sentence_is_of_what_is_wrong() -> None:

@@ -35,7 +35,7 @@ class Control:
     dear: bool = False
     cuda: bool = False
     interpreted: bool = False
-    result: Literal["wrong", "wasteful"] = "wrong"
+    result: Literal["wrong", "limited", "wasteful"] = "wrong"
 
 
 def normal(shape: tuple[int, ...], generator: Generator) -> Tensor:

@@ -247,7 +247,9 @@ CONTROLS = {
     "off_the_tape": Control(52, "a vmap rule that leaves the tape", "through_vmap", by_hand(vmap=_off_the_tape)),
     "second": Control(33, "half a second derivative", "double_backward", by_hand(_half_second)),
     "when_compiled": Control(34, "wrong when compiled", "compile", plain(_wrong_when_compiled)),
-    "each_step": Control(34, "compiled again at each step", "compile", plain(_compiled_each_step)),
+    "each_step": Control(
+        34, "compiled again at each step", "compile", plain(_compiled_each_step), result="limited"
+    ),
     "run_again": Control(35, "wrong when run again", "checkpoint", plain(_wrong_when_run_again)),
     "shared": Control(35, "copies share parameters", "copies", Strategy(_SharedByCopies)),
     "work": Control(

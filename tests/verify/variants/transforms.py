@@ -226,7 +226,7 @@ CONTROLS = {
     "mapped": Control(32, "rows and samples mixed up", "per_sample", by_hand(_MixedUpByVmap)),
     "second": Control(33, "half detached in the backward", "double_backward", by_hand(_HalfDetached)),
     "when_compiled": Control(34, "an operator that hides that it writes", "compile", by_hand(_UndeclaredMutation)),
-    "each_step": Control(34, "depends on the length of a list", "compile", plain(_by_the_length_of_a_list)),
+    "each_step": Control(34, "depends on the length of a list", "compile", plain(_by_the_length_of_a_list), result="limited"),
     "run_again": Control(35, "wrong for an input that it has met", "checkpoint", plain(_seen_before)),
     "work": Control(36, "the input's gradient always", "backward_returns", by_hand(_InputAlways), result="wasteful"),
     "frozen": Control(36, "gradients lose their places", "frozen", by_hand(_PlacesLost)),

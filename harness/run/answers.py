@@ -13,19 +13,22 @@ least, where it differs at all; else more are judged, and where that does not he
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
 
 import torch
 from torch import Tensor
 
-from harness.layers.drawing import Values
+from harness.layers.drawing import Values, draw
 from harness.layers.gradients import Tensors
 from harness.layers.spec import Dims, Layer, Strategy
 from harness.measure.draws import Draws, Judged, Visit
-from harness.measure.passes import ready
+from harness.measure.passes import Ready, ready
 from harness.records.schema import LOOPED
-from harness.verify.oracle import RETRY_BELOW, Pool
+from harness.verify.oracle import DRAWS, LOST, RETRY_BELOW, Pool
+from harness.verify.probes import Answer
+from harness.verify.reference import Question, Yardstick
 
 WHOLE = "forward_backward"
 STALE = ("the answer of another call", "the answer with another round's weights")
@@ -33,10 +36,14 @@ STALE = ("the answer of another call", "the answer with another round's weights"
 
 @dataclass(frozen=True)
 class Truth:
-    """What the reference answers in its dtype (``peers``) and in float64 (``oracle``): the elements that are judged."""
+    """What the reference answers in its dtype (``peers``) and in float64 (``oracle``): the elements that are judged.
+
+    ``terms`` gives the norm of what each is added up from, which is asked only where an answer strays.
+    """
 
     peers: list[Tensor]
     oracle: list[Tensor]
+    terms: Callable[[], list[float]]
 
 
 def names_of(layer: Layer, passed: str) -> list[str]:
@@ -52,6 +59,12 @@ def names_of(layer: Layer, passed: str) -> list[str]:
     return [*output, *(of_parameters if passed == "step" and layer.first_layer else gradients)]
 
 
+def answer_of(strategy: Strategy, dims: Dims, values: Sequence[Values], layer: Layer, passed: str) -> Answer:
+    """What one call of a pass answers, by the names of reports."""
+    call = ready(layer, strategy, dims, values[0]).calls[passed]
+    return dict(zip(names_of(layer, passed), call.answer(call.run(call.prepare())), strict=True))
+
+
 class TimedAnswers:
     """Judges the timed answers of a group.
 
@@ -61,14 +74,18 @@ class TimedAnswers:
     """
 
     def __init__(self, layer: Layer, reference: Strategy, dims: Dims, dtype: torch.dtype, draws: Draws) -> None:
-        self._layer, self._reference, self._dims, self._dtype, self._draws = layer, reference, dims, dtype, draws
+        self._layer, self._dims, self._dtype, self._draws = layer, dims, dtype, draws
+        self._yardstick = Yardstick(reference)
         self._truths: dict[tuple[str, int, int], Truth] = {}
+        self._others: dict[tuple[str, int], tuple[Values, Truth]] = {}
+        self._unique = count()
 
     def ratios(self, passed: str, visits: Sequence[Visit]) -> dict[str, float]:
         """By tensor: the largest error of a judged call ÷ its bound; at most 1 is right, from 3 on it is no bad luck.
 
         Raises:
             UnusableYardstickError: the reference or the oracle is not finite there.
+            UnsoundLayerError: the reference raised.
         """
         truths, answers = [], []
         for visit in visits:
@@ -78,11 +95,39 @@ class TimedAnswers:
             answers.append(visit.kept)
         return dict(zip(names_of(self._layer, passed), _ratios(answers, truths, self._dtype), strict=True))
 
+    def worst_afterwards(self, made: Ready, passed: str, seed: int) -> tuple[str, float]:
+        """A tensor and its error ÷ bound, pooled over draws, for other values in the very tensors that were timed.
+
+        Args:
+            passed: forward_backward, whose answers speak for all passes but the looped ones, or one of these.
+            seed: of the group's values.
+        """
+        names = names_of(self._layer, passed)
+        pools = {name: Pool(self._dtype) for name in names}
+        truths: list[Truth] = []
+        worst = ("", 0.0)
+        for number in range(1, DRAWS + 1):
+            values, truth = self.other(passed, number, seed)
+            truths.append(truth)
+            made.refill(values)
+            call = made.calls[passed]
+            answers = call.answer(call.run(call.prepare()))
+            for name, mine, peer, true in zip(names, answers, truth.peers, truth.oracle, strict=True):
+                pools[name].add(mine, peer, true)
+            ratios = [
+                _held(pools[name].error, pools[name], pools[name].norm_ratio(), truths, place)
+                for place, name in enumerate(names)
+            ]
+            worst = max(zip(names, ratios, strict=True), key=lambda pair: pair[1])
+            if worst[1] <= 1 or worst[1] >= RETRY_BELOW:
+                break
+        return worst
+
     def unseen(self, passed: str) -> str:
         """Which stale answer would pass for right in a pass, even where more calls are judged; or nothing.
 
         Raises:
-            UnusableYardstickError: see ``ratios``.
+            UnusableYardstickError, UnsoundLayerError: see ``ratios``.
         """
         blind = self._unseen(passed)
         if blind:
@@ -113,21 +158,40 @@ class TimedAnswers:
         key = (whole, judged.number, weights.number)
         values = self._draws.values(judged, weights)
         if own is not None:
-            found = self._answered(whole, judged, Values(**{**vars(values), "parameters": own}))
+            found = self._answered(whole, replace(values, parameters=own), judged)
         elif key in self._truths:
             found = self._truths[key]
         else:
-            found = self._truths[key] = self._answered(whole, judged, values)
+            found = self._truths[key] = self._answered(whole, values, judged)
         names, wanted = names_of(self._layer, whole), names_of(self._layer, passed)
         places = [names.index(name) for name in wanted]
-        return Truth([found.peers[i] for i in places], [found.oracle[i] for i in places])
+        return Truth(
+            [found.peers[i] for i in places], [found.oracle[i] for i in places],
+            lambda: [terms[i] for terms in (found.terms(),) for i in places],
+        )  # fmt: skip
 
-    def _answered(self, passed: str, judged: Judged, values: Values) -> Truth:
-        found = []
-        for given in (values, values.to(torch.float64)):
-            call = ready(self._layer, self._reference, self._dims, given).calls[passed]
-            found.append(judged.thinned(call.answer(call.run(call.prepare()))))
-        return Truth(*found)
+    def other(self, passed: str, number: int, seed: int) -> tuple[Values, Truth]:
+        """Values that no timed call has read, and the truth of them; kept for the next strategy."""
+        if (passed, number) not in self._others:
+            values = draw(self._layer, self._dims, self._dtype, self._draws.device, seed + number)
+            self._others[passed, number] = values, self._answered(passed, values)
+        return self._others[passed, number]
+
+    def _answered(self, passed: str, values: Values, judged: Judged | None = None) -> Truth:
+        """The truth of some values, of a judged call the elements that are judged."""
+        question = Question("timed", answer_of, truth_options={"layer": self._layer, "passed": passed})
+        asked = (question, self._dims, str(self._dtype).removeprefix("torch."), (next(self._unique),), [values])
+        peers, oracle = (list(answer.values()) for answer in self._yardstick.answers(*asked))
+        sizes = [t.numel() for t in oracle]
+        if judged is not None:
+            peers, oracle = judged.thinned(peers), judged.thinned(oracle)
+
+        def terms() -> list[float]:
+            norms = self._yardstick.terms(*asked).values()
+            kept = zip(norms, oracle, sizes, strict=True)
+            return [norm * math.sqrt(t.numel() / size) if size else 0.0 for norm, t, size in kept]
+
+        return Truth(peers, oracle, terms)
 
 
 def _ratios(answers: Sequence[list[Tensor]], truths: Sequence[Truth], dtype: torch.dtype) -> list[float]:
@@ -139,9 +203,18 @@ def _ratios(answers: Sequence[list[Tensor]], truths: Sequence[Truth], dtype: tor
             peer, oracle = truth.peers[place], truth.oracle[place]
             pool.add(peer, peer, oracle)
             worst = max(worst, _distance(answer, place, oracle))
-        allowed = pool.bound / math.sqrt(len(truths))
-        found.append(0.0 if worst == 0 else worst / allowed if allowed > 0 else math.inf)
+        far = worst * math.sqrt(len(truths))  # as if all were as far off
+        ratio = 0.0 if worst == 0 else far / pool.bound if pool.bound > 0 else math.inf
+        found.append(_held(far, pool, ratio, truths, place))
     return found
+
+
+def _held(error: float, pool: Pool, ratio: float, truths: Sequence[Truth], place: int) -> float:
+    """Error ÷ bound of a tensor; where its terms all but cancel (see terms.py) it is held to their size."""
+    if not ratio > 1:
+        return ratio
+    size = math.sqrt(sum(truth.terms()[place] ** 2 for truth in truths))
+    return error / pool.bound_for(size) if pool.eps * size > LOST * pool.size else ratio
 
 
 def _distance(answer: list[Tensor], place: int, oracle: Tensor) -> float:

@@ -16,7 +16,7 @@ from harness.records.advice import ENDED, with_next
 from harness.records.schema import CaseStatus, CellEnd, Status, as_record
 from harness.records.store import Journal, Record
 from harness.run.child import GarbageError
-from harness.run.jobs import Cell, Job, how_it_ended
+from harness.run.jobs import METER_TOUCHED, Cell, Job, how_it_ended
 from harness.run.pool import Launch, LostError, Pool
 from harness.run.progress import Reporter
 
@@ -167,7 +167,7 @@ class Conductor:
             status: Status = "timeout"
             reason = f"no sign of life for {self._timeout:.0f} s in: {what}"
         else:
-            status = "crashed"
+            status = "wrong" if how == "ended" and code == METER_TOUCHED else "crashed"
             reason = f"{how_it_ended(code) if how == 'ended' else 'wrote into the pipe of the harness'} in: {what}"
             if code and code > 0 and error:
                 reason += f" ({error})"

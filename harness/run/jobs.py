@@ -24,12 +24,18 @@ DEVICE_LOST = 70
 """Exit code of a worker whose CUDA context a strategy has destroyed."""
 
 
+METER_TOUCHED = 71
+"""Exit code of a worker that times, where a strategy has changed a clock, a setting or a function that it rests on."""
+
+
 def how_it_ended(code: int | None) -> str:
     """A process's exit code in words; None where it goes on, but has closed its pipe."""
     if code is None:
         return "closed its pipe and went on"
     if code == DEVICE_LOST:
         return "destroyed the CUDA context"
+    if code == METER_TOUCHED:
+        return "changed what the meter rests on"
     if code < 0:
         name = signal.Signals(-code).name
         return f"killed by signal {-code} ({name})" + (

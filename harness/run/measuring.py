@@ -1,48 +1,35 @@
-"""The cells that measure: ``roofs``, ``time``, ``memory`` and ``first_call``."""
+"""The cells that time strategies in pairs, and what a group needs to be made ready."""
 
 from __future__ import annotations
 
 import gc
 import hashlib
+import os
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from harness.layers.drawing import Values, draw
-from harness.layers.spec import Cost
-from harness.measure import memory
 from harness.measure.clock import Clock, clocks_for
 from harness.measure.conditions import conditions_of
 from harness.measure.draws import Draws, Visit
 from harness.measure.passes import Ready, ready
-from harness.measure.roofs import roofs
 from harness.measure.sampler import Arm, Series, sample, warm_up
 from harness.records.advice import ENDED, TIMED, with_next
 from harness.records.dims import dims_of
-from harness.records.schema import LOOPED, CaseStatus, FirstCall, Group, Memory, Rounds, Samples, Status, Work
-from harness.run.answers import WHOLE, TimedAnswers, names_of
-from harness.run.jobs import Cell, note_bytes
+from harness.records.schema import LOOPED, CaseStatus, FirstCall, Group, Rounds, Samples, Status
+from harness.run.answers import WHOLE, TimedAnswers
+from harness.run.jobs import METER_TOUCHED, Cell, note_bytes
 from harness.run.process import Process, forget_compiled, leave_if_the_device_is_lost
 from harness.verify.asking import status_of
-from harness.verify.casts import oracle_tensors
-from harness.verify.oracle import DRAWS, RETRY_BELOW, Pool
+from harness.verify.oracle import RETRY_BELOW
 
 DIGEST_ELEMENTS = 2**20
 UNCAPTURED = "it replays CUDA graphs of its own, which cannot be part of another"
-UNCOUNTED = "what its own CUDA graphs hold is not among the bytes that torch counts"
-
-
-@dataclass(frozen=True)
-class Truth:
-    """Values, and output and gradients by the reference in their dtype (``peers``) and in float64 (``oracle``)."""
-
-    values: Values
-    peers: list[torch.Tensor]
-    oracle: list[torch.Tensor]
 
 
 class Bench:
@@ -57,7 +44,6 @@ class Bench:
         process.about_to(str(group), "", "drawing the values")
         torch.set_num_threads(group.threads)
         forget_compiled()
-        self._truths: dict[tuple[str, int], Truth] = {}
         self.layer = process.layer(group.layer)
         self.dims = dims_of(group.dims)
         dtype: torch.dtype = getattr(torch, group.dtype)
@@ -89,38 +75,14 @@ class Bench:
             sha.update(some.view(torch.uint8).numpy().tobytes())
         return sha.hexdigest()[:16]
 
-    def truth(self, passed: str, number: int) -> Truth:
-        """Other values, with what the reference and the oracle answer to them; kept for the next strategy."""
-        if (passed, number) not in self._truths:
-            dtype: torch.dtype = getattr(torch, self.group.dtype)
-            values = draw(self.layer, self.dims, dtype, self.group.device, self.process.job.seed + number)
-            reference = self.process.strategy(self.group.layer, self.layer.reference)
-            peers = _answers(ready(self.layer, reference, self.dims, values), passed)
-            oracle = oracle_tensors(
-                lambda: _answers(ready(self.layer, reference, self.dims, values.to(torch.float64)), passed)
-            )
-            self._truths[passed, number] = Truth(values, peers, oracle)
-        return self._truths[passed, number]
-
     def judge(self, made: Ready, passed: str) -> str:
         """What is wrong with a pass's answers now that they have been timed, where anything is.
 
         Other values are written over the very tensors that were timed, and the gate's rule for the norm is put to the
         answers: a strategy that is right when it is checked and quick when it is timed is found here.
         """
-        pools = {name: Pool(getattr(torch, self.group.dtype)) for name in names_of(self.layer, passed)}
-        for number in range(1, DRAWS + 1):
-            truth = self.truth(passed, number)
-            made.refill(truth.values)
-            answers = zip(_answers(made, passed), truth.peers, truth.oracle, strict=True)
-            for pool, (mine, peer, true) in zip(pools.values(), answers, strict=True):
-                pool.add(mine, peer, true)
-            name, ratio = max(((n, pool.norm_ratio()) for n, pool in pools.items()), key=lambda found: found[1])
-            if ratio <= 1:
-                return ""
-            if ratio >= RETRY_BELOW:
-                break
-        return _wrong(name, "" if passed == WHOLE else passed, ratio)
+        name, ratio = self.timed.worst_afterwards(made, passed, self.process.job.seed)
+        return _wrong(name, "" if passed == WHOLE else passed, ratio) if ratio > 1 else ""
 
     def judge_timed(self, made: Ready, passed: str, visits: Sequence[Visit]) -> str:
         """What is wrong with the answers that timed calls of a pass gave, where anything is.
@@ -201,6 +163,7 @@ def time_group(process: Process, cells: Sequence[Cell]) -> None:
             extra.append(bench.failed(strategy, "time", error))
         else:
             extra.append(FirstCall(group, strategy, launch, False, seconds, warmed, loaded))
+        _leave_if_touched(process, group, strategy)
 
     timed: dict[str, list[str]] = {WHOLE: list(warm)}
     notes = {s: note_bytes(str(group), s, f"launch {launch}") for s in warm}
@@ -246,6 +209,9 @@ def time_group(process: Process, cells: Sequence[Cell]) -> None:
                     for status in refused:
                         warm.pop(status.strategy, None)
                     break
+        if touched := process.touched():
+            why = f"{touched[0]} was changed while {cell.passed} was timed, and the meter rests on it"
+            extra.append(bench.status("", "wrong", why, "time"))
         if cell is cells[-1]:
             del clock  # and with it the graphs of the last pass, whose memory the judge may need
             if group.device == "cuda":
@@ -254,6 +220,13 @@ def time_group(process: Process, cells: Sequence[Cell]) -> None:
                 extra += _judged(bench, warm, passed, [name for name in names if name in warm])
         process.close(cell, extra, time.perf_counter() - started)
         extra, started = [], time.perf_counter()
+
+
+def _leave_if_touched(process: Process, group: Group, strategy: str) -> None:
+    """End the process if a strategy has changed what the meter rests on: the others go on in a fresh one without it."""
+    if touched := process.touched():
+        process.about_to(str(group), strategy, f"first call and warm-up ({touched[0]} was changed)")
+        os._exit(METER_TOUCHED)
 
 
 def _clocks(device: str, passed: str) -> dict[str, Clock]:
@@ -312,7 +285,7 @@ def _judged(bench: Bench, warm: dict[str, _Warm], passed: str, names: Sequence[s
     if names:
         bench.process.about_to(str(g), "", "the reference's answers")
         try:
-            bench.truth(passed, 1)
+            bench.timed.other(passed, 1, bench.process.job.seed)
         except Exception as error:  # noqa: BLE001 - the reference may not fit in float64: nobody's fault, but said
             yield bench.failed("", "judge", error, alone)
             return
@@ -333,56 +306,3 @@ def _noting(process: Process, notes: dict[str, bytes], current: list[str]) -> Ca
         process.write_note(notes[arm.strategy])
 
     return about_to
-
-
-def measure_roofs(process: Process, cell: Cell) -> Iterator[Any]:
-    """What the device can do, and what the groups that run on it (``sizes``) cannot do without."""
-    device, threads = cell.group.device, cell.group.threads
-    process.about_to(str(cell.group), "", "copy bandwidth and matrix products")
-    torch.set_num_threads(threads)
-    dtypes = list(dict.fromkeys(g.dtype for g in cell.sizes))
-    clocks = clocks_for(device)
-    yield from roofs(device, threads, dtypes, clocks.get("device_hot", clocks["wall"]), clocks["wall"])
-    for group in cell.sizes:
-        layer, dims, size = process.layer(group.layer), dims_of(group.dims), getattr(torch, group.dtype).itemsize
-        if layer.cost is None:
-            continue
-        forward, backward = (layer.cost(p, dims) for p in ("forward", "backward"))
-        both = Cost(forward.flops + backward.flops, forward.elements + backward.elements)
-        work = {"forward": forward, "inference": forward, "backward": backward, "forward_backward": both}
-        for passed, cost in work.items():
-            yield Work(group, passed, cost.flops, cost.elements * size)
-
-
-def measure_memory(process: Process, cell: Cell) -> Iterator[Any]:
-    """Bytes of each strategy of a group."""
-    bench = Bench(process, cell.group)
-    for strategy in cell.strategies:
-        process.about_to(str(cell.group), strategy, "memory")
-        if bench.own_graphs(strategy):
-            yield bench.status(strategy, "unsupported", UNCOUNTED, "memory")
-            continue
-        try:
-            found = memory.measure(bench.ready(strategy).calls, cell.group.device)
-        except memory.AllocationEventsError:
-            raise
-        except Exception as error:  # noqa: BLE001 - a strategy may raise anything; it becomes its status
-            yield bench.failed(strategy, "memory", error)
-        else:
-            yield Memory(cell.group, strategy, **asdict(found))
-
-
-def first_call(process: Process, cell: Cell) -> Iterator[Any]:
-    """The cold first call of one strategy: this process has seen no other, and its compile caches are empty."""
-    (strategy,) = cell.strategies
-    bench = Bench(process, cell.group)
-    process.about_to(str(cell.group), strategy, "cold first call")
-    loading = time.perf_counter()
-    try:
-        made = bench.ready(strategy)
-        loaded = time.perf_counter() - loading
-        seconds = bench.first_call(made)
-    except Exception as error:  # noqa: BLE001 - a strategy may raise anything; it becomes its status
-        yield bench.failed(strategy, "first_call", error)
-    else:
-        yield FirstCall(cell.group, strategy, 0, cold=True, seconds=seconds, loading=loaded)

@@ -19,6 +19,7 @@ from harness.run.jobs import DEVICE_LOST, NOTE_BYTES, Cell, Job, note_bytes
 from harness.run.remote import SubjectProcess
 from harness.verify.judging import Yardstick
 from harness.verify.soundness import refuse_unsound, unasked
+from harness.verify.state import changes, is_used_by_harness, meter_state
 
 
 class Process:
@@ -38,6 +39,7 @@ class Process:
         self._yardsticks: dict[str, Yardstick] = {}
         self._unasked: dict[tuple[str, str], str] = {}
         self._seconds: dict[bool, SubjectProcess] = {}
+        self._at_start = meter_state()
 
     def about_to(self, group: str, strategy: str, what: str) -> None:
         """Write down what comes next."""
@@ -50,6 +52,10 @@ class Process:
     def noted(self, text: bytes) -> bool:
         """Whether that is the note, as this process or a fork of it has written it last."""
         return self._note == text
+
+    def touched(self) -> list[str]:
+        """What meter or judge rest on and is otherwise than when this process began; empty where nothing is."""
+        return [name for name in changes(self._at_start, meter_state()) if is_used_by_harness(name)]
 
     def close(self, cell: Cell, records: Sequence[Any], seconds: float) -> None:
         """Report a finished cell."""

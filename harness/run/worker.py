@@ -119,7 +119,7 @@ def _do_in_a_copy(process: Process, cell: Cell) -> None:
 
 def _work_of(kind: str) -> Work:
     """What does the cells of a kind, one by one; what measures does without the gate, whose import takes a while."""
-    from harness.run.measuring import first_call, measure_memory, measure_roofs
+    from harness.run.unpaired import first_call, measure_memory, measure_roofs
 
     measures: dict[str, Work] = {"roofs": measure_roofs, "memory": measure_memory, "first_call": first_call}
     if kind in measures:

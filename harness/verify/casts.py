@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,11 +114,6 @@ def oracle_answer(ask: Callable[[], Answer]) -> Oracle:
     return Oracle(wide, casts, written, narrow)
 
 
-def oracle_tensors(ask: Callable[[], Sequence[Tensor]]) -> list[Tensor]:
-    """``oracle_answer`` of tensors without names, in their order."""
-    return list(oracle_answer(lambda: {str(n): t for n, t in enumerate(ask())}).answer.values())
-
-
 def words_of(casts: tuple[Cast, ...]) -> str:
     """The casts in a few words, those with a place first."""
     told = [c for c in casts if c.dtype != BY_DEFAULT] or casts
@@ -136,15 +131,16 @@ def _differ(wide: Answer, written: Answer, ask: Callable[[], Answer]) -> str:
 
     A tensor that is small because its terms cancel is held to their size. What depends on no operand has no terms:
     where an answer swings by float32's rounding of a constant, such as the angles of a rotary embedding, that rounding
-    is in the formula.
+    is in the formula. Places where either is no number say nothing.
     """
     far = {}
     for name, one in wide.items():
         two = written[name]
         if one.shape != two.shape:
             return f"without it the {name} has another shape"
-        difference = (one.double() - two.double()).norm().item()
-        if not difference <= CLOSE * one.double().norm().item():
+        numbers = one.isfinite() & two.isfinite()
+        difference = (one.double() - two.double()).where(numbers, 0.0).norm().item()
+        if not difference <= CLOSE * one.double().where(numbers, 0.0).norm().item():
             far[name] = difference
     terms = terms_of(without_casts(ask), wide) if far else {}
     bad = next((n for n, d in far.items() if not d <= CLOSE * terms[n]), "")

@@ -13,7 +13,8 @@ A defect in one place is lost in a norm, but it repeats in its place and roundin
 pooled over the draws as well, each draw divided by the oracle's own root mean square, so that no draw outweighs the
 others. Under rounding D·err_e²/s_e² is then roughly chi-squared with D degrees of freedom, s_e being the element's
 scale (the largest of the reference's error there, its error over the whole tensor, 4·eps·|oracle|, each as a root mean
-square); the bound is 2 · s_e · √(q/D) with q the quantile that one of n elements passes once in a million tensors.
+square; in float64 and float32 at least 8·eps of the whole tensor's, as an FFT rounds over all of it); the bound
+is 2 · s_e · √(q/D) with q the quantile that one of n elements passes once in a million tensors.
 At the final look each element's largest draw is left out (and D is one less): once is no repetition. In one draw of 64
 a second derivative of right attention code was 80 times as far off in one element as in any other, where terms of that
 draw's own cancelled; a defect in a place is there in most draws.
@@ -38,6 +39,11 @@ FLOOR_IN_EPS = 4.0
 RETRY_BELOW = 3.0
 DRAWS, FINAL_DRAWS = 8, 64
 ILL_CONDITIONED = 0.1
+EVEN = 1e-5
+"""Spacing below which an element may be off by the norm's bound even where it is small itself: transforms (an FFT, fast
+products) round over a whole tensor. (MKL's FFT of length 34 in float64 is off by 1 to 8 spacings of the root mean
+square, 4 on average, wherever the answer is small too.) In 16 bits such methods compute in float32 inside, and nothing
+is granted."""
 LOST = 1 / 8
 """The reference's own error ÷ the oracle: where it is larger, fewer than three bits are right."""
 FEWEST_ELEMENTS, MOST_ELEMENTS = 64, 2**24
@@ -134,6 +140,8 @@ class Pool:
             draws -= 1
             out = (out * self.draws - self._largest.flatten()).clamp_min(0) / draws
         scale = torch.maximum(reference, (FLOOR_IN_EPS * self.eps) ** 2 * oracle).clamp_min(reference.mean())
+        if self.eps < EVEN:
+            scale = scale.clamp_min((FACTOR * FLOOR_IN_EPS * self.eps) ** 2 * oracle.mean())
         from scipy.special import chdtri  # 0.3 s, which a process that only times does not need
 
         quantile = float(chdtri(draws, 1e-6 / out.numel()))

@@ -12,7 +12,8 @@ the scale of its own row. Where they differ:
 * numbers differ where the reference jumps (relu at 0, max of equal numbers), as float64 a billionth to either side
   shows: another definition too;
 * what is not finite reaches an element that doesn't depend on it, in the same sample: a definition where the layer
-  mixes the rows of a sample (scores that are masked by adding −inf turn NaN, in PyTorch's own attention too), for
+  mixes the rows of a sample (scores that are masked by adding −inf turn NaN, in PyTorch's own attention too) and within
+  a row where it mixes the numbers of one (an FFT spreads a NaN over all of it), for
   gradients where that sample's output is not finite, since no loss of it is, and for infinities. In another sample it
   is ``wrong``.
 
@@ -115,12 +116,27 @@ class _Oracle:
         spoiled = not bool((output[sample] if sampled else output).isfinite().all())
         mixed = self._mixes(sample, sampled) if name == "output" else spoiled
         if not (mixed or special.kind == "infinite"):
-            return ~every
+            if name != "output" or not self._mixes_within_rows():
+                return ~every
+            depends = _lines(self.depends(name).to(truth.device).expand(truth.shape))
+            return depends.any(1, keepdim=True).expand(depends.shape).reshape(truth.shape)
         own = layer.operands.get(name.removeprefix("gradient of "))
         if not sampled or (own is not None and own.names[:1] != (layer.leading,)):
             return every
         every[:sample], every[sample + 1 :] = False, False
         return every
+
+    def _mixes_within_rows(self) -> bool:
+        """Whether the first or the last number of a row of an input reaches other numbers of its row of the output."""
+        plain, name = self._special.others[0], self._special.operand
+        truth = self._at(plain)["output"]
+        for end in (0, -1):
+            x = plain.inputs[name].clone()
+            _lines(x)[0, end] *= -2
+            changed = _changes(truth, self._at(replace(plain, inputs={**plain.inputs, name: x}))["output"])
+            if int(_lines(changed).sum(1).max()) > 1:
+                return True
+        return False
 
     def _mixes(self, sample: int, sampled: bool) -> bool:
         """Whether the first or the last row of a sample's input reaches other rows of its output than one."""

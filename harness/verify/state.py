@@ -12,6 +12,7 @@ import gc
 import random
 import resource
 import statistics
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -43,6 +44,10 @@ MODULES = (
 )  # fmt: skip
 CLASSES: tuple[type, ...] = (torch.cuda.CUDAGraph, torch.cuda.Event, torch.cuda.Stream, torch.cuda.graph)
 """Of the clocks of a GPU, whose methods are looked at one by one; so are those of ``torch.Tensor``."""
+
+
+OWN = ("harness.measure.", "harness.run.measuring", "harness.run.answers", "harness.verify.oracle", "harness.layers.")
+"""Modules of the harness that a strategy shares a process with where it is timed."""
 
 
 def settings() -> Facts:
@@ -91,13 +96,33 @@ def functions() -> Facts:
     return facts
 
 
+def own_functions() -> Facts:
+    """Likewise of the modules that time and judge here, as far as they are loaded."""
+    facts: Facts = {}
+    for name, module in sorted(sys.modules.items()):
+        if not name.startswith(OWN):
+            continue
+        kinds = {n: k for n, k in vars(module).items() if isinstance(k, type) and k.__module__ == name}
+        places = {name: module, **{f"{name}.{n}": kind for n, kind in kinds.items()}}
+        facts |= {
+            f"{place}.{n}": id(thing) for place, holder in places.items() for n, thing in vars(holder).items()
+            if callable(thing) or isinstance(thing, property)
+        }  # fmt: skip
+    return facts
+
+
 def _name(kind: type) -> str:
     return "torch.Tensor" if kind is torch.Tensor else f"torch.cuda.{kind.__name__}"
 
 
+def meter_state() -> Facts:
+    """All but where the generators of random numbers stand, which nothing that is timed depends on."""
+    return {**settings(), **functions(), **own_functions()}
+
+
 def state() -> Facts:
     """All of it."""
-    return {**settings(), **generators(), **functions()}
+    return {**meter_state(), **generators()}
 
 
 _start: Facts = {}
@@ -116,12 +141,11 @@ def importing() -> Iterator[None]:
     """Take what changes while this lasts as changed by an import."""
     before = state()
     yield
-    _imported.update(changes(before))
+    _imported.update(changes(before, state()))
 
 
-def changes(before: Facts) -> Facts:
+def changes(before: Facts, now: Facts) -> Facts:
     """What is otherwise than before, without what torch itself replaces: dynamo wraps functions when imported."""
-    now = state()
     return {n: now.get(n) for n, value in before.items() if now.get(n) != value and not _by_torch_itself(n)}
 
 
@@ -140,7 +164,7 @@ def is_used_by_harness(name: str) -> bool:
         return False
     holder, _, attribute = name.rpartition(".")
     clocks = {m.__name__ for m in CLOCKS} | {_name(kind) for kind in CLASSES}
-    return holder in clocks or attribute in _names_in_harness()
+    return holder in clocks or name.startswith(OWN) or attribute in _names_in_harness()
 
 
 @cache
@@ -169,7 +193,7 @@ def left_alone(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answ
     """
     before = {**_start, **_imported} if _start else state()
     gradients(strategy, dims, values)
-    for name, value in changes(before).items():
+    for name, value in changes(before, state()).items():
         what = f"was {before[name]}, is {value}" if name in settings() else "was changed"
         raise WrongAnswerError(name, f"{what} by a call: a strategy must leave global state alone")
     for name in _imported:

@@ -37,7 +37,9 @@ def terms_of(ask: Callable[[], dict[str, Tensor]], answer: dict[str, Tensor], se
     """
     with _Moved(seed):
         moved = ask()
-    return {n: (moved[n].double() - t.double()).norm().nan_to_num().item() / SHARE for n, t in answer.items()}
+    return {
+        n: (moved[n].double() - t.double()).where(t.isfinite(), 0.0).norm().item() / SHARE for n, t in answer.items()
+    }
 
 
 class _Moved(TorchDispatchMode):

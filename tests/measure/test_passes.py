@@ -12,7 +12,7 @@ from harness.layers.drawing import draw
 from harness.measure import passes
 from harness.measure.passes import ready
 from harness.records.schema import Group
-from harness.run import measuring
+from harness.run import unpaired
 from harness.run.jobs import Cell
 
 layer = Layer(
@@ -48,7 +48,7 @@ def test_a_step_answers_as_forward_and_backward_and_moves_the_parameters(
 
 
 def test_without_a_cost_there_is_no_work_to_hold_against_a_roof(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measuring, "roofs", lambda *_: iter(()))
+    monkeypatch.setattr(unpaired, "roofs", lambda *_: iter(()))
     process: Any = SimpleNamespace(layer=lambda _: layer, about_to=lambda *_: None)
     group = Group("scale", "N=4,D=3", "float32", "cpu", 1)
-    assert list(measuring.measure_roofs(process, Cell("roofs", (), group, sizes=(group,)))) == []
+    assert list(unpaired.measure_roofs(process, Cell("roofs", (), group, sizes=(group,)))) == []

@@ -6,12 +6,19 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
+from harness import Layer, Operand, Strategy
+from harness.layers.drawing import draw
+from harness.measure.draws import Draws
+from harness.measure.passes import ready
 from harness.measure.sampler import WARM_UP_SECONDS
 from harness.records.schema import Group
+from harness.run.answers import WHOLE, TimedAnswers
 from harness.run.jobs import NOTE_BYTES, Cell, Job
-from harness.run.measuring import UNCOUNTED, WHOLE, Bench, measure_memory, time_group
+from harness.run.measuring import Bench, time_group
 from harness.run.process import Process
+from harness.run.unpaired import UNCOUNTED, measure_memory
 from tests.conftest import PACKAGES
 
 WRONG = {
@@ -77,7 +84,7 @@ def test_a_strategy_with_cuda_graphs_of_its_own_is_captured_in_no_other_and_its_
     source.write_text(SOURCE.format(WRONG["right"], "tape").replace("(Wave, ", "(Wave, own_graphs=True, "))
     process = Process(bench.process.job, io.StringIO(), source.parents[1] / "note")
     bench.process, bench.group = process, dataclasses.replace(bench.group, device="cuda")
-    monkeypatch.setattr("harness.run.measuring.Bench", lambda process, group: bench)
+    monkeypatch.setattr("harness.run.unpaired.Bench", lambda process, group: bench)
     assert [bench.own_graphs(name) for name in ("autograd", "replayed")] == [False, True]
     (status,) = measure_memory(process, Cell("memory", ("replayed",), bench.group))
     assert (status.status, status.stage, status.reason) == ("unsupported", "memory", UNCOUNTED)
@@ -186,3 +193,18 @@ def test_where_a_stale_answer_would_pass_more_are_judged_and_then_it_is_said(
     records = [record for line in out.getvalue().splitlines() for record in json.loads(line)["records"]]
     found = {r["pass"]: (r["judged"], r["unseen"]) for r in records if r["kind"] == "rounds"}
     assert found == {WHOLE: (3, ""), "forward": (7 if unseen else 3, unseen)}
+
+
+@pytest.mark.parametrize(("leak", "wrong"), [(0.0, False), (1e-3, True)])
+def test_a_timed_gradient_whose_terms_cancel_is_held_to_their_size(leak: float, wrong: bool) -> None:
+    """The gradient of a bias on all keys of a softmax is 0, and rounding in the reference and in right strategies."""
+    dims = {"N": 33, "D": 64}
+    layer = Layer(
+        inputs={"x": Operand(("N", "D"))}, parameters={"bias": Operand(())}, output=("N", "D"), check=(dims,)
+    )  # fmt: skip
+    values = draw(layer, dims, torch.float32, "cpu", 0)
+    reference = Strategy(lambda x, bias: torch.softmax(x + bias, -1))
+    other = Strategy(lambda x, bias: torch.exp(torch.log_softmax(x + bias, -1)) + leak * (bias - bias.detach()))
+    timed = TimedAnswers(layer, reference, dims, torch.float32, Draws(layer, dims, values, 0))
+    name, ratio = timed.worst_afterwards(ready(layer, other, dims, values), WHOLE, 0)
+    assert (name == "gradient of bias" and ratio > 3) if wrong else ratio <= 1

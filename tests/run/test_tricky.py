@@ -92,6 +92,37 @@ def test_each_wrong_answer_comes_with_the_command_that_asks_for_it_again(verifie
 
 
 @pytest.mark.timeout(600)
+def test_who_stops_the_meters_clock_is_named_and_the_others_are_timed(cli: Cli, tmp_path: Path) -> None:
+    chosen = (
+        "--strategy",
+        "patches_the_meter",
+        "--strategy",
+        "by_hand",
+        "--launches",
+        "1",
+        "--device",
+        "cpu",
+        "--json",
+    )
+    done = cli(
+        "bench",
+        "--profile",
+        "quick",
+        "--from",
+        PACKAGES / "tricky",
+        "--layer",
+        "wave",
+        "--out",
+        tmp_path / "run",
+        *chosen,
+    )
+    rows = {r["strategy"]: r for r in json.loads(done.stdout)["timing"] if r["pass"] == "forward"}
+    assert rows["patches_the_meter"]["status"] == "wrong"
+    assert "harness.measure.clock.perf_counter_ns was changed" in rows["patches_the_meter"]["reason"]
+    assert rows["by_hand"]["status"] == "ok"
+
+
+@pytest.mark.timeout(600)
 def test_what_is_right_for_the_gate_alone_is_found_where_it_was_timed(cli: Cli, tmp_path: Path) -> None:
     asked = ("--layer", "wave", "--strategy", "right_in_the_gate", "--launches", "1", "--device", "cpu", "--json")
     done = cli("bench", "--profile", "quick", "--from", PACKAGES / "tricky", "--out", tmp_path / "run", *asked)

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from harness import Layer, Operand, Strategy
+from harness.layers.drawing import draw
+from harness.measure.draws import Draws
 from harness.records.schema import Check
-from harness.run.measuring import oracle_tensors
+from harness.run.answers import TimedAnswers
 from harness.verify import checks
 from harness.verify.asking import Local, claims_of
 from harness.verify.casts import oracle_answer
@@ -193,9 +195,15 @@ def test_the_default_dtype_is_left_as_it_was() -> None:
 
 
 def test_the_oracle_of_timed_answers_is_free_of_casts_too() -> None:
-    (found,) = oracle_tensors(lambda: [norm(*_values())])
-    assert torch.equal(found, oracle_answer(lambda: {"y": norm(*_values())}).answer["y"])
-    assert not torch.equal(found, norm(*_values()))
+    dims = {"N": 7, "D": 13}
+    normed = Layer(
+        inputs={"x": Operand(("N", "D"))}, parameters={"w": Operand(("D",))}, output=("N", "D"), check=(dims,)
+    )  # fmt: skip
+    draws = Draws(normed, dims, draw(normed, dims, torch.float32, "cpu", 0), 0)
+    values, truth = TimedAnswers(normed, Strategy(norm), dims, torch.float32, draws).other("forward", 1, 0)
+    x, w = values.inputs["x"].double(), values.parameters["w"].double()
+    assert torch.equal(truth.oracle[0], w * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + EPS)))
+    assert torch.equal(truth.peers[0], norm(values.inputs["x"], values.parameters["w"]))
 
 
 class FloatNorm(nn.Module):

@@ -118,7 +118,8 @@ def test_what_is_wrong_with_one_value_of_an_option_only_is_found(only: int) -> N
     asked = [s for s in stages(subject, 0, "quick") if s.check in ("values", "double_backward")]
     wrong = {(s.check, s.dims.split(",")[-1]) for s in asked for c in s.run() if c.result == "wrong"}
     assert wrong == {("double_backward", f"gelu={only}")}
-    assert {s.dims for s in asked if s.dtype == "float64"} == {"B=7,I=13,O=5,gelu=1", "B=7,I=13,O=5,gelu=0"}
+    small = {s.dims for s in asked if s.dtype == "float64" and s.dims.startswith("B=7,")}
+    assert small == {"B=7,I=13,O=5,gelu=1", "B=7,I=13,O=5,gelu=0"}
 
 
 @pytest.mark.parametrize("seed", range(20))

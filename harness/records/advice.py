@@ -4,10 +4,10 @@ from __future__ import annotations
 
 NEXT = {
     "values": "compare the gradient with the layer's formula at these sizes, sums over rows and their dtype first",
+    "untouched": "write results to tensors of their own: operands and cotangent belong to the caller",
     "stale": "read the operands at each call: keep no result by address, version, identity or some of their elements",
     "special_values": "let NaN through, guard a root or a division before it and not after, and look at rows of zeros",
     "launches": "launch the kernel in the passes that it is declared for, or take it out of kernels=",
-    "untouched": "write results to tensors of their own: operands and cotangent belong to the caller",
     "cotangents": "call .contiguous() on the cotangent, or give its own strides to the kernel",
     "layouts": "call .contiguous() on the operand, or give its own strides to the kernel",
     "magnitudes": "subtract the maximum before exp, add eps before a root or a division, accumulate in float32",

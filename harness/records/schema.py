@@ -27,7 +27,7 @@ SCHEMA = 2
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 DEVICES = ("cpu", "cuda")
 CHECKS = (
-    "values", "stale", "special_values", "launches", "untouched", "cotangents", "layouts", "magnitudes",
+    "values", "untouched", "stale", "special_values", "launches", "cotangents", "layouts", "magnitudes",
     "side_by_side", "updated", "updated_between", "walked_twice", "accumulation", "frozen", "backward_returns",
     "repeats", "races", "dead_backward", "context", "released", "global_state", "steady_memory", "settled", "guarded",
     "far_apart", "causality", "double_backward", "third_order", "forward_ad", "func_grad", "per_sample",

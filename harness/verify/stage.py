@@ -11,7 +11,7 @@ from harness.layers.spec import Dims
 from harness.records.dims import dims_text
 from harness.records.schema import Check, Group, Training
 from harness.verify import checks, probes, special_values, wrapping
-from harness.verify.judging import Question, Subject, compare
+from harness.verify.judging import Question, Subject, check_untouched, compare
 from harness.verify.oracle import DRAWS
 from harness.verify.sizes import CHEAP_ELEMENTS, most_elements, stated_sizes, too_much
 from harness.verify.staleness import stale
@@ -122,6 +122,12 @@ def tuned(subject: Subject, seed: int) -> Iterator[Stage]:
         yield asked(subject, other, dims, dtype, seed, FEW_DRAWS)
 
 
+def untouched(subject: Subject, seed: int) -> Stage:
+    """Operands and cotangent, after a forward and a backward."""
+    dims, dtype = subject.layer.check[0], subject.claims.sharpest_dtype
+    return Stage("untouched", "untouched", partial(check_untouched, subject, dims, dtype, seed))
+
+
 def compiled_around(subject: Subject, dims: Dims, seed: int, level: Level) -> Iterator[Stage]:
     """``torch.compile`` around the strategy."""
     backend = "inductor" if level == "full" else "aot_eager"
@@ -132,3 +138,20 @@ def compiled_around(subject: Subject, dims: Dims, seed: int, level: Level) -> It
     for dtype in dict.fromkeys((subject.claims.sharpest_dtype, subject.claims.dtypes[-1])):
         run = partial(checks.compiles, subject, question, dims, dtype, seed)
         yield replace(asked(subject, question, dims, dtype, seed, 1), run=run)
+
+
+def off_the_tape(subject: Subject, *checks: str) -> Iterator[Stage]:
+    """Checks about ``.grad``, hooks and saved tensors say nothing of gradients that are values."""
+    dims, dtype = subject.layer.check[0], subject.claims.sharpest_dtype
+    for check in checks:
+        found = subject.check(
+            check, dtype, dims, "answer", "not_applicable", detail="gradients don't go through the tape"
+        )
+        yield Stage(check, check, lambda found=found: [found])  # type: ignore[misc]
+
+
+def numeric_derivatives(subject: Subject, seed: int) -> Iterator[Stage]:
+    """Numeric derivatives, which need no reference."""
+    if "float64" in subject.claims.dtypes:
+        dims = subject.layer.check[1 if subject.interpreted else 0]
+        yield Stage("gradcheck", "gradcheck", partial(checks.gradcheck, subject, dims, seed))

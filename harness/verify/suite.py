@@ -28,7 +28,7 @@ from harness.verify import (
 )
 from harness.verify.causality import causality
 from harness.verify.declared import within_limits
-from harness.verify.judging import Question, Subject, as_given, check_untouched, compare, look
+from harness.verify.judging import Question, Subject, as_given, compare, look
 from harness.verify.oracle import DRAWS
 from harness.verify.search import search
 from harness.verify.sizes import (
@@ -45,7 +45,20 @@ from harness.verify.sizes import (
     one_long,
     turns,
 )
-from harness.verify.stage import FEW_DRAWS, Level, Stage, asked, beside_the_draws, compiled_around, once, stated, tuned
+from harness.verify.stage import (
+    FEW_DRAWS,
+    Level,
+    Stage,
+    asked,
+    beside_the_draws,
+    compiled_around,
+    numeric_derivatives,
+    off_the_tape,
+    once,
+    stated,
+    tuned,
+    untouched,
+)
 from harness.verify.training import FEWEST_STARTS
 
 LEVELS: tuple[Level, ...] = ("quick", "standard", "full")
@@ -73,7 +86,7 @@ def _stages(subject: Subject, seed: int, level: Level, sizes: Sequence[Group]) -
     if level != "quick":
         yield from _shapes(subject, seed, level)
         yield Stage("many_elements", "more than 2³¹ elements", partial(checks.many_elements, subject, seed))
-        yield from _slow(subject, seed)
+        yield from numeric_derivatives(subject, seed)
     if level == "full" and "compiler" not in subject.claims.needs:
         yield Stage("search", "searching for a failing example", partial(search, subject, seed))
     few = 1 if level == "quick" else FEWEST_STARTS
@@ -103,13 +116,17 @@ def _looked(
 
 def _numbers(subject: Subject, seed: int, sizes: Sequence[Group]) -> Iterator[Stage]:
     """Output and gradients, in every dtype that is claimed, at odd sizes and at those to be measured."""
-    check = subject.layer.check
+    check, compiled = subject.layer.check, "compiler" in subject.claims.needs
     yield from tuned(subject, seed)
     for dtype in subject.claims.dtypes:
         for dims in each_option(subject.layer) if dtype == "float64" else check:
             stage = asked(subject, checks.VALUES, dims, dtype, seed)
             yield replace(stage, run=partial(checks.values, subject, dims, dtype, seed))
+        if dtype == subject.claims.dtypes[0] and not compiled:  # what is written over looks stale too
+            yield untouched(subject, seed)
         yield from beside_the_draws(subject, dims, dtype, seed)
+    if compiled:
+        yield untouched(subject, seed)
     if subject.claims.kernels:
         yield Stage("launches", "launches", partial(checks.launches, subject, check[0], seed))
     for group in sizes:
@@ -125,7 +142,6 @@ def _use(subject: Subject, seed: int) -> Iterator[Stage]:
     # a kernel may serve one dtype or option and plain ops the other: each is asked, where none compiles anew
     dtypes = (dtype,) if compiled else tuple(dict.fromkeys((dtype, subject.claims.working_dtype)))
     options = each_option(subject.layer)
-    yield Stage("untouched", "untouched", partial(check_untouched, subject, dims, dtype, seed))
     for check, arrangements, draws in (
         ("cotangents", arranging.COTANGENTS[:1] if compiled else arranging.COTANGENTS, FEW_DRAWS),
         ("layouts", arranging.LAYOUTS[:1] if compiled else arranging.LAYOUTS, FEW_DRAWS),
@@ -153,7 +169,7 @@ def _use(subject: Subject, seed: int) -> Iterator[Stage]:
         yield _attributed(subject, again, dims, dtype, seed, FEW_DRAWS)
         yield asked(subject, Question("accumulation", probes.accumulated, count=3), dims, dtype, seed, FEW_DRAWS)
     else:
-        yield from _off_the_tape(subject, "updated_between", "walked_twice", "accumulation")
+        yield from off_the_tape(subject, "updated_between", "walked_twice", "accumulation")
     operands = [n for n, o in subject.layer.operands.items() if o.differentiable]
     alone = Question("frozen", probes.without_gradients, probes.output_alone, setting="without a graph")
     for at, each in product(options, dtypes):
@@ -183,16 +199,6 @@ def _masks(names: list[str], few: bool) -> list[tuple[str, ...]]:
     if not few:
         sizes |= {*range(count)} if count <= FEW_OPERANDS else {count - 1}
     return [chosen for n in sorted(sizes) for chosen in combinations(names, n)]
-
-
-def _off_the_tape(subject: Subject, *checks: str) -> Iterator[Stage]:
-    """Checks about ``.grad``, hooks and saved tensors say nothing of gradients that are values."""
-    dims, dtype = subject.layer.check[0], subject.claims.sharpest_dtype
-    for check in checks:
-        found = subject.check(
-            check, dtype, dims, "answer", "not_applicable", detail="gradients don't go through the tape"
-        )
-        yield Stage(check, check, lambda found=found: [found])  # type: ignore[misc]
 
 
 def _behaviour(subject: Subject, seed: int) -> Iterator[Stage]:
@@ -333,16 +339,9 @@ def _transforms(subject: Subject, seed: int, level: Level) -> Iterator[Stage]:
             )
             yield asked(subject, replace(cast, options=options, peer_options=options), dims, "float32", seed)
     if not tape:
-        yield from _off_the_tape(subject, "checkpoint", "copies")
+        yield from off_the_tape(subject, "checkpoint", "copies")
         return
     recomputed = question("checkpoint", wrapping.checkpointed, probes.gradients)
     yield asked(subject, recomputed, dims, dtype, seed, FEW_DRAWS)
     copies = question("copies", wrapping.copied, probes.gradients_of_the_first, count=2)
     yield asked(subject, copies, dims, dtype, seed, 1 if compiled else FEW_DRAWS)
-
-
-def _slow(subject: Subject, seed: int) -> Iterator[Stage]:
-    """Numeric derivatives, which need no reference."""
-    if "float64" in subject.claims.dtypes:
-        dims = subject.layer.check[1 if subject.interpreted else 0]
-        yield Stage("gradcheck", "gradcheck", partial(checks.gradcheck, subject, dims, seed))

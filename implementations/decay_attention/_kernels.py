@@ -50,7 +50,8 @@ def _store_rows(pointer, tile, rows, T, D: tl.constexpr, BLOCK_D: tl.constexpr):
 @triton.jit
 def _grown(t_query, t_key, rate):
     """Gaps and 1 + r Δ of a tile, from time stamps that broadcast to it."""
-    gaps = tl.maximum(t_query - t_key, 0.0)
+    gaps = t_query - t_key
+    gaps = tl.where(gaps < 0.0, 0.0, gaps)  # a maximum would drop NaN
     return gaps, 1.0 + rate * gaps
 
 

@@ -11,6 +11,7 @@ from harness.analyse.contending import Question, evidence
 from harness.analyse.requirements import UnknownRequirementError
 from harness.analyse.sizes import OutsideError
 from harness.analyse.winners import winners
+from harness.records.advice import NEXT
 from harness.records.store import read
 from tests.analyse.recorded import SIZES, check, have, records, write
 
@@ -88,7 +89,7 @@ FAST = {"plain": 4.0e-4, "shelf": 3.0e-4, "made": 2.0e-4, "hand": 1.0e-4}
     ("require", "pick", "reasons"),
     [
         (("vmap",), "made", {"hand": "vmap(grad) is not offered: no rule"}),
-        (("jacrev",), "shelf", {"hand": "wrong under jacrev: off by 9", "made": "jacrev was not checked in this run"}),
+        (("jacrev",), "shelf", {"hand": f"wrong under jacrev: off by 9; next: {NEXT['jacrev']}", "made": "jacrev was not checked in this run"}),
         (("double_backward",), "made", {"hand": "wrong under double backward, by a defect of PyTorch: torch: lost"}),
         (("no_compiler", "jacrev"), "shelf", {"made": "needs a C++ compiler; jacrev was not checked in this run"}),
         (("deterministic",), "shelf", {"hand": "not deterministic: output is within noise in a fresh process",

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from harness.records.schema import Group
+from harness.records.schema import SCHEMA, Group
 from harness.records.store import Journal, read
 from harness.run.cluster import Cluster, connected
 from harness.run.conductor import Conductor
@@ -52,7 +52,7 @@ def once(folder: Path, groups: int, count: int, every: float, seconds: float, rn
     with nodes(count) as there, connected("ray") as ray:
         cluster = Cluster(ray, (), 600.0, gpus=False, say=lambda text: print(text, file=sys.stderr), program=STUB)
         journal = Journal(folder)
-        journal.write([{"kind": "run", "schema": 1}])
+        journal.write([{"kind": "run", "schema": SCHEMA}])
         try:
             pool = RayPool(ray, cluster.survey(), cluster)
             killer = threading.Thread(target=kill, args=(there, every, stop, rng, killed))

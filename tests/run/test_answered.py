@@ -7,11 +7,10 @@ import pytest
 
 from harness import Layer, Operand, Strategy
 from harness.run.gate import answered, failed, unjudged
-from harness.verify import checks
 from harness.verify.asking import Local, StrategyError, claims_of
 from harness.verify.judging import Subject, Yardstick
-from harness.verify.probes import WrongAnswerError
-from harness.verify.suite import Stage
+from harness.verify.probes import WrongAnswerError, gradients
+from harness.verify.stage import Stage
 
 layer = Layer(
     inputs={"x": Operand(("N", "D"))},
@@ -47,7 +46,11 @@ def test_an_answer_that_is_wrong_whatever_its_numbers_is_a_record_of_its_stage()
 
 def test_a_check_that_asks_by_itself_is_covered_too() -> None:
     subject = _subject(lambda x, w: (x * w)[:2])
-    stage = Stage("causality", "causality", lambda: checks.causality(subject, layer.check[0], "float32", 0))
+
+    def ask() -> Any:
+        return subject.asked.ask(gradients, layer.check[0], [subject.draw(layer.check[0], "float32", 0)])
+
+    stage = Stage("causality", "causality", ask, "float32", "N=4,D=3")
     (record,) = answered(subject, stage)
     assert record.result == "wrong"
     assert record.detail == "shape is (2, 3), not (4, 3)"

@@ -14,7 +14,7 @@ import pytest
 
 pytest.importorskip("ray")
 
-from harness.records.schema import Group
+from harness.records.schema import SCHEMA, Group
 from harness.records.store import Journal, Run, read
 from harness.run.bench import Settings
 from harness.run.cluster import Cluster, RefusedError, connected
@@ -27,7 +27,7 @@ from harness.run.wanted import UsageError, Wanted
 from tests.run.ray_nodes import Nodes, nodes
 
 STUB = "tests.run.stub"
-HEADER = {"kind": "run", "schema": 1}
+HEADER = {"kind": "run", "schema": SCHEMA}
 
 
 @pytest.fixture(scope="module")

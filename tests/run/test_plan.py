@@ -281,7 +281,7 @@ def test_an_option_among_the_sizes_has_one_of_its_values() -> None:
         ({"strategies": ("fast",)}, "unknown strategy 'fast': choose from autograd, compiled, triton"),
         ({"devices": ("tpu",)}, "unknown device 'tpu': choose from cpu, cuda"),
         ({"dtypes": ("float31",)}, "unknown dtype 'float31': choose from float64, float32"),
-        ({"scope": Scope(checks=("value",))}, "unknown check 'value': choose from values, launches"),
+        ({"scope": Scope(checks=("value",))}, "unknown check 'value': choose from values, untouched"),
         ({"scope": Scope(dtypes=("half",))}, "unknown dtype 'half'"),
         ({"scope": Scope(dims="Q=1")}, "--dims Q=1: name exactly a layer's dims"),
         ({"baseline": "fast"}, "unknown baseline 'fast'"),

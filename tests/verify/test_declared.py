@@ -104,9 +104,9 @@ def _rounded(x: Tensor, w: Tensor) -> Tensor:
     return x * (w + (torch.round(w) - w).detach())
 
 
-def _straight_through(scale: float) -> Strategy:
+def _straight_through(scale: float, of_x: float = 1.0) -> Strategy:
     def backward(ctx: Any, g: Tensor, x: Tensor, w: Tensor, y: Tensor) -> Any:
-        return g * torch.round(w), scale * (g * x).sum(0)
+        return of_x * g * torch.round(w), scale * (g * x).sum(0)
 
     call = function(lambda x, w: x * torch.round(w), backward)
     return Strategy(lambda x, w: call(x, w))
@@ -115,9 +115,12 @@ def _straight_through(scale: float) -> Strategy:
 def test_a_gradient_by_definition_is_held_against_the_reference_and_not_against_differences() -> None:
     plain, defined = _layer(), _layer(gradient="by definition")
     (found,) = _asked(_subject(_straight_through(1.0), _rounded, plain), "gradcheck")
-    assert (found.result, found.tensor) == ("wrong", "gradient of w")
+    assert (found.result, found.tensor) == ("limited", "gradient of w")
+    assert found.detail.endswith('so this is a definition: say gradient="by definition"')
+    (found,) = _asked(_subject(_straight_through(1.0, 1.01), _rounded, plain), "gradcheck")
+    assert (found.result, found.tensor) == ("wrong", "gradient of x")
     assert (
-        found.detail == "is not the derivative by differences: Jacobian mismatch for output 0 with respect to input 1"
+        found.detail == "is not the derivative by differences: Jacobian mismatch for output 0 with respect to input 0"
     )
     (found,) = _asked(_subject(_straight_through(1.0), _rounded, defined), "gradcheck")
     assert found.result == "not_applicable"

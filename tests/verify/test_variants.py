@@ -77,7 +77,7 @@ class Desk:
                 return next((describe_failure(r) for r in results if failed(r)), "")
             for stage in stages(subject, 0, "standard"):
                 found = stage.run() if stage.check == check else ()
-                bad = [r for r in found if r.result == control.result and (failed(r) or control.result == "wasteful")]
+                bad = [r for r in found if r.result == control.result and (failed(r) or control.result != "wrong")]
                 if bad:
                     return describe_failure(bad[0])
         except StrategyError as error:

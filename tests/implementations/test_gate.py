@@ -32,7 +32,7 @@ def test_a_strategy_passes(verified: dict[str, Any], layer: str, strategy: str) 
     mine = [c for c in verified["checks"] if (c["layer"], c["strategy"]) == (layer, strategy)]
     assert not [c for c in mine if c["result"] == "wrong" and not c["upstream"]]
     always = ("values", "stale", "untouched", "updated", "frozen", "repeats")
-    assert {c["result"] for c in mine if c["check"] in always} - {"not_run"} == {"ok"}
+    assert {c["result"] for c in mine if c["check"] in always} - {"not_run", "ill_conditioned"} == {"ok"}
     assert {c["check"] for c in mine if c["result"] == "not_run"}.isdisjoint(always[1:])
     assert {c["dtype"] for c in mine if c["check"] == "values"} >= {"float64", "float32", "bfloat16"}
     assert any(c["check"] == "gradcheck" for c in mine)

@@ -19,7 +19,7 @@ from harness.analyse.pairs import FIRST_CALL_DOUBT, Comparison, Ranking, by_time
 from harness.analyse.sizes import Place, place
 from harness.analyse.statistics import FEWEST_LAUNCHES
 from harness.records.dims import dims_of, dims_text, options_text, sizes_of
-from harness.records.schema import KNOWN_PASSES
+from harness.records.modes import KNOWN_PASSES
 from harness.records.store import Record
 
 

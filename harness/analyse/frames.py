@@ -27,7 +27,8 @@ from harness.analyse.launches import (
 )
 from harness.analyse.statistics import FEWEST_LAUNCHES, Interval, interval, margin, verdict
 from harness.records.dims import sizes_of
-from harness.records.schema import KNOWN_PASSES, Group
+from harness.records.modes import KNOWN_PASSES
+from harness.records.schema import Group
 from harness.records.store import Record, Run
 
 DISPATCH_BOUND = 1.2

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from harness.analyse.statistics import interval
-from harness.records.schema import MODES, OLDER_MODES
+from harness.records.modes import MODES, OLDER_MODES
 from harness.records.store import Record, Run
 
 GROUP = ["layer", "dims", "dtype", "device", "threads"]

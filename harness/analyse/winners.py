@@ -13,7 +13,7 @@ from harness.analyse import contending, frames
 from harness.analyse.contending import Evidence, Question
 from harness.analyse.launches import GROUP, planned
 from harness.records.dims import options_text
-from harness.records.schema import KNOWN_PASSES, pass_words
+from harness.records.modes import KNOWN_PASSES, pass_words
 
 AXES = ["pass", "dtype", "device", "threads", "dims"]
 MOST_RULES = 4

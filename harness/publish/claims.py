@@ -15,8 +15,9 @@ from typing import Any, Literal
 
 from harness.publish.opening import BundleError, read_json
 from harness.records.dims import dims_of
+from harness.records.modes import KNOWN_PASSES
 from harness.records.older import RENAMED, upgraded_claim
-from harness.records.schema import DEVICES, DTYPES, KNOWN_PASSES, SCHEMA
+from harness.records.schema import DEVICES, DTYPES, SCHEMA
 from harness.report.escaping import terminal
 
 FILE = "claims.json"

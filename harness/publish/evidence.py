@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness.publish.opening import BundleError
+from harness.records.modes import KNOWN_PASSES
 from harness.records.older import FIELDS
-from harness.records.schema import DEVICES, DTYPES, KINDS, KNOWN_PASSES, Group
+from harness.records.schema import DEVICES, DTYPES, KINDS, Group
 from harness.records.store import FILE, MOST_BYTES, Record, Run, StoreError, read
 from harness.report.escaping import terminal
 

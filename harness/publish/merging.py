@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from harness.analyse.launches import baseline_of, definition, planned
-from harness.records.schema import KNOWN_PASSES
+from harness.records.modes import KNOWN_PASSES
 from harness.records.store import Record, Run
 
 LAUNCHES = 100_000

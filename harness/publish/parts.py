@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from harness.analyse.statistics import FEWEST_LAUNCHES
 from harness.publish.claims import Claim
 from harness.publish.evaluating import Measured
-from harness.records.schema import DTYPES, MODES, PASSES
+from harness.records.modes import MODES, PASSES
+from harness.records.schema import DTYPES
 from harness.records.store import Run
 from harness.run.jobs import Scope
 from harness.run.wanted import Wanted

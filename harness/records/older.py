@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from harness.records.schema import MODES, OLDER_MODES
+from harness.records.modes import MODES, OLDER_MODES
 
 Record = dict[str, Any]
 

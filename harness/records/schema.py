@@ -13,13 +13,6 @@ from typing import Any, Literal
 from harness.records.gate import ControlResult, Waived
 from harness.records.kernels import Candidate, Compiled
 from harness.records.meter import Proof, Roof
-from harness.records.modes import KNOWN_PASSES as KNOWN_PASSES
-from harness.records.modes import LOOPED as LOOPED
-from harness.records.modes import MODES as MODES
-from harness.records.modes import OLDER_MODES as OLDER_MODES
-from harness.records.modes import PASSES as PASSES
-from harness.records.modes import STEPS as STEPS
-from harness.records.modes import pass_words as pass_words
 
 SCHEMA = 2
 """Of the records; what has changed since earlier ones is in older.py."""

@@ -13,7 +13,7 @@ from harness.analyse.choose import Answer
 from harness.analyse.contending import Question, in_bytes
 from harness.analyse.pairs import Comparison
 from harness.records.dims import options_text, sizes_of
-from harness.records.schema import pass_words
+from harness.records.modes import pass_words
 from harness.report.numbers import cost_ratio, in_time
 
 

@@ -16,7 +16,7 @@ from harness.analyse.costs import earning
 from harness.analyse.launches import GROUP
 from harness.analyse.pairs import FIRST_CALL_DOUBT
 from harness.analyse.winners import NO_TIME, NOT_PLANNED
-from harness.records.schema import pass_words
+from harness.records.modes import pass_words
 from harness.report.drawing import (
     GREY,
     Figure,

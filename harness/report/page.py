@@ -22,7 +22,7 @@ from harness.analyse.choose import Answer, QuestionError, choose
 from harness.analyse.contending import Evidence, Question
 from harness.analyse.findings import Findings
 from harness.analyse.winners import NO_TIME, NOT_PLANNED, use_when
-from harness.records.schema import LOOPED, STEPS, pass_words
+from harness.records.modes import LOOPED, STEPS, pass_words
 from harness.records.store import Run
 from harness.report import answer as words
 from harness.report import decision_tables, meter, tables, waived

@@ -20,7 +20,7 @@ from matplotlib.ticker import MaxNLocator
 from harness.analyse import frames
 from harness.analyse.findings import Findings
 from harness.analyse.launches import GROUP
-from harness.records.schema import pass_words
+from harness.records.modes import pass_words
 from harness.records.store import Record, Run
 from harness.report import decision_plots, sweep_plots, waived
 from harness.report.drawing import (

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from harness.analyse import frames
 from harness.analyse.contending import in_bytes
-from harness.records.schema import pass_words
+from harness.records.modes import pass_words
 from harness.records.store import Record
 from harness.report.drawing import (
     GREY,

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from harness.analyse import frames
 from harness.analyse.costs import OF_PASS
 from harness.analyse.launches import GROUP
-from harness.records.schema import STEPS, pass_words
+from harness.records.modes import STEPS, pass_words
 from harness.report.drawing import (
     GREY,
     SERIES,

@@ -25,7 +25,7 @@ from harness.layers.gradients import Tensors
 from harness.layers.spec import Dims, Layer, Strategy
 from harness.measure.draws import Draws, Judged, Visit
 from harness.measure.passes import Ready, ready
-from harness.records.schema import LOOPED
+from harness.records.modes import LOOPED
 from harness.verify.oracle import DRAWS, LOST, RETRY_BELOW, Pool
 from harness.verify.probes import Answer
 from harness.verify.reference import Question, Yardstick

@@ -15,7 +15,8 @@ from harness.run.process import Process
 from harness.run.remote import Remote, SubjectDiedError, SubjectProcess
 from harness.verify.asking import StrategyError
 from harness.verify.controls.control import Control
-from harness.verify.judging import Subject, Yardstick
+from harness.verify.judging import Subject
+from harness.verify.reference import Yardstick
 from harness.verify.suite import stages
 
 MODULES = ("harness.verify.controls.dense", "harness.verify.controls.sequence", "harness.verify.controls.kernels")

@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from harness.records.schema import LOOPED, Group, StrategyFacts
+from harness.records.modes import LOOPED
+from harness.records.schema import Group, StrategyFacts
 from harness.run.jobs import Cell
 
 if TYPE_CHECKING:

@@ -27,9 +27,10 @@ from harness.run.process import Process
 from harness.run.remote import Remote, SubjectDiedError, SubjectProcess
 from harness.verify.asking import StrategyError, status_of
 from harness.verify.declared import within_limits
-from harness.verify.judging import Question, Subject, compare, same_bits
+from harness.verify.judging import Subject, compare, same_bits
 from harness.verify.oracle import UnusableYardstickError
 from harness.verify.probes import Answer, Probe, WrongAnswerError, gradients
+from harness.verify.reference import Question
 from harness.verify.soundness import UnsoundLayerError
 from harness.verify.stage import Stage
 from harness.verify.suite import stages

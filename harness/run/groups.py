@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 
 from harness.records.dims import dims_of, sizes_of
-from harness.records.schema import LOOPED, Group, LayerFacts
+from harness.records.modes import LOOPED
+from harness.records.schema import Group, LayerFacts
 from harness.run.narrowing import dim_names
 from harness.run.wanted import Machine, Profile, UsageError, Wanted
 

@@ -21,7 +21,8 @@ from harness.measure.passes import Ready, ready
 from harness.measure.sampler import Arm, Series, sample, warm_up
 from harness.records.advice import ENDED, TIMED, with_next
 from harness.records.dims import dims_of
-from harness.records.schema import LOOPED, CaseStatus, FirstCall, Group, Rounds, Samples, Status
+from harness.records.modes import LOOPED
+from harness.records.schema import CaseStatus, FirstCall, Group, Rounds, Samples, Status
 from harness.run.answers import WHOLE, TimedAnswers
 from harness.run.jobs import METER_TOUCHED, Cell, note_bytes
 from harness.run.process import Process, forget_compiled, leave_if_the_device_is_lost

@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 
 from harness.records.dims import dims_of, dims_text, sizes_of
-from harness.records.schema import PASSES, LayerFacts, StrategyFacts
+from harness.records.modes import PASSES
+from harness.records.schema import LayerFacts, StrategyFacts
 from harness.run.wanted import PROFILES, Profile, UsageError, Wanted
 
 

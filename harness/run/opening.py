@@ -12,7 +12,8 @@ from typing import Any
 
 import harness
 from harness.records.environment import machine_digest
-from harness.records.schema import MODES, SAMPLE_SECONDS, SCHEMA, CaseStatus, CellEnd, Group, LayerFacts, StrategyFacts
+from harness.records.modes import MODES
+from harness.records.schema import SAMPLE_SECONDS, SCHEMA, CaseStatus, CellEnd, Group, LayerFacts, StrategyFacts
 from harness.records.store import CLAIMS, FILE, PACKED, Journal, Record, Run, StoreError, read
 from harness.run.child import ALLOCATOR
 from harness.run.conductor import Conductor

@@ -11,18 +11,8 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from harness.records.schema import (
-    CHECKS,
-    DEVICES,
-    DTYPES,
-    OLDER_MODES,
-    PASSES,
-    CaseStatus,
-    Group,
-    LayerFacts,
-    Status,
-    StrategyFacts,
-)
+from harness.records.modes import OLDER_MODES, PASSES
+from harness.records.schema import CHECKS, DEVICES, DTYPES, CaseStatus, Group, LayerFacts, Status, StrategyFacts
 from harness.run import estimates
 from harness.run.groups import groups_of
 from harness.run.jobs import Cell, Job, Kind

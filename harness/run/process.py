@@ -17,7 +17,7 @@ from harness.layers.spec import Layer, Strategy
 from harness.records.schema import as_record
 from harness.run.jobs import DEVICE_LOST, NOTE_BYTES, Cell, Job, note_bytes
 from harness.run.remote import SubjectProcess
-from harness.verify.judging import Yardstick
+from harness.verify.reference import Yardstick
 from harness.verify.soundness import refuse_unsound, unasked
 from harness.verify.state import changes, is_used_by_harness, meter_state
 

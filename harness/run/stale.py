@@ -20,7 +20,7 @@ from harness.measure.draws import Draws
 from harness.measure.passes import ready
 from harness.measure.sampler import Arm, sample
 from harness.records.meter import Proof, proof
-from harness.records.schema import PASSES
+from harness.records.modes import PASSES
 from harness.run.answers import TimedAnswers
 from harness.verify.controls import dense_layer
 from harness.verify.oracle import RETRY_BELOW

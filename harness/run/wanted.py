@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from harness.records.schema import LOOPED, PASSES
+from harness.records.modes import LOOPED, PASSES
 from harness.run.jobs import Scope
 
 

@@ -21,6 +21,8 @@ from harness.verify import probes
 from harness.verify.judging import Subject
 from harness.verify.oracle import Pool, UnusableYardstickError
 from harness.verify.probes import Answer, WrongAnswerError
+from harness.verify.reference import Question
+from harness.verify.soundness import UnsoundLayerError
 
 LARGER = 8.0
 """Times as large as what is drawn, where a number may be any."""
@@ -112,23 +114,35 @@ def _joined(before: Tensor, after: Tensor, axis: int, at: int) -> Tensor:
 
 
 def _cuts(subject: Subject, dims: Dims, dtype: str, seed: int) -> Iterator[Cut]:
-    """The cuts at which the reference stays finite in the case's dtype, as the strategy must."""
+    """The cuts at which the reference answers finite numbers in the case's dtype, as the strategy must.
+
+    A future that the reference cannot have (numbers out of range) gives way to one nearer to what is drawn.
+
+    Raises:
+        UnsoundLayerError: the reference refuses even a future that is drawn as its inputs are.
+    """
+    question = Question("causality", probes.gradients)
     layer = subject.layer
     drawn, other = subject.draw(dims, dtype, seed), subject.draw(dims, dtype, seed + 1)
     axis = layer.output.index(layer.causal)
     for at in cuts_of(dims[layer.causal], subject.interpreted):
         ends = _joined(drawn.cotangent, torch.zeros_like(drawn.cotangent), axis, at)
-        for changed in _futures(layer.causal, drawn, other, at):
+        refused: UnsoundLayerError | None = None
+        for number, changed in enumerate(_futures(layer.causal, drawn, other, at)):
             cut = replace(changed, cotangent=ends)
             try:
-                wide = probes.gradients(subject.yardstick.reference, dims, [changed.to(torch.float64)])
-                narrow = probes.gradients(subject.yardstick.reference, dims, [cut])
-            except Exception:  # noqa: BLE001 - a future that the layer cannot have; where all are, that is reported
+                narrow, _ = subject.yardstick.answers(question, dims, dtype, (seed, at, number), [cut])
+                _, wide = subject.yardstick.answers(question, dims, dtype, (seed, at, number, -1), [changed])
+            except UnsoundLayerError as error:
+                refused = error
                 continue
+            refused = None
             if all(bool(t.isfinite().all()) for t in (*wide.values(), *narrow.values())):
                 terms = {n: t.abs().max().item() for n, t in wide.items()}
                 yield Cut(at, replace(drawn, cotangent=ends), cut, terms)
                 break
+        if refused is not None:
+            raise refused
 
 
 def _futures(dim: str, drawn: Values, other: Values, at: int) -> Iterator[Values]:

@@ -16,9 +16,10 @@ from harness.records.schema import Check, Group, Training
 from harness.verify import ensembles, placing, probes, state, watching, wrapping
 from harness.verify.asking import Asked, StrategyError
 from harness.verify.casts import words_of
-from harness.verify.judging import Question, Subject, compare, determinism, look, lost_terms
+from harness.verify.judging import Subject, compare, determinism, look, lost_terms
 from harness.verify.oracle import DRAWS, Pool
 from harness.verify.probes import Answer, Probe, WrongAnswerError
+from harness.verify.reference import Question
 from harness.verify.soundness import UnsoundLayerError
 from harness.verify.training import check_training
 

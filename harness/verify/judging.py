@@ -25,9 +25,7 @@ from harness.verify.oracle import (
     UnusableYardstickError,
 )
 from harness.verify.probes import Answer, Probe, WrongAnswerError, gradients
-from harness.verify.reference import Question as Question
-from harness.verify.reference import Yardstick as Yardstick
-from harness.verify.reference import as_given as as_given
+from harness.verify.reference import Question, Yardstick, as_given
 from harness.verify.soundness import UnsoundLayerError
 from harness.verify.wasteful import WastefulError
 

@@ -41,9 +41,8 @@ DRAWS, FINAL_DRAWS = 8, 64
 ILL_CONDITIONED = 0.1
 EVEN = 1e-5
 """Spacing below which an element may be off by the norm's bound even where it is small itself: transforms (an FFT, fast
-products) round over a whole tensor. (MKL's FFT of length 34 in float64 is off by 1 to 8 spacings of the root mean
-square, 4 on average, wherever the answer is small too.) In 16 bits such methods compute in float32 inside, and nothing
-is granted."""
+products) round over a whole tensor, by several spacings of its root mean square, also where the answer is small. In
+16 bits such methods compute in float32 inside, and nothing is granted."""
 LOST = 1 / 8
 """The reference's own error ÷ the oracle: where it is larger, fewer than three bits are right."""
 FEWEST_ELEMENTS, MOST_ELEMENTS = 64, 2**24

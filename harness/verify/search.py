@@ -16,8 +16,9 @@ from harness.layers.spec import Dims
 from harness.records.schema import Check
 from harness.verify import arranging
 from harness.verify.asking import Local, StrategyError, claims_of
-from harness.verify.judging import Question, Subject, Yardstick, as_given, compare
+from harness.verify.judging import Subject, compare
 from harness.verify.probes import gradients
+from harness.verify.reference import Question, Yardstick, as_given
 
 ARRANGEMENTS: dict[str, Callable[[Values], Values]] = {
     f.__name__: f for f in (as_given, *arranging.LAYOUTS, *arranging.COTANGENTS, arranging.positive)

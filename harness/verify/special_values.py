@@ -35,9 +35,10 @@ from harness.layers.gradients import Tensors
 from harness.layers.spec import Dims
 from harness.records.schema import Check, Result
 from harness.verify.asking import StrategyError
-from harness.verify.judging import Question, Subject
+from harness.verify.judging import Subject
 from harness.verify.oracle import FACTOR, FLOOR_IN_EPS, RETRY_BELOW
 from harness.verify.probes import Answer, WrongAnswerError, gradients
+from harness.verify.reference import Question
 from harness.verify.soundness import UnsoundLayerError
 from harness.verify.special_inputs import Special, specials
 

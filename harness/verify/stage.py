@@ -11,8 +11,9 @@ from harness.layers.spec import Dims
 from harness.records.dims import dims_text
 from harness.records.schema import Check, Group, Training
 from harness.verify import checks, probes, special_values, wrapping
-from harness.verify.judging import Question, Subject, check_untouched, compare
+from harness.verify.judging import Subject, check_untouched, compare
 from harness.verify.oracle import DRAWS
+from harness.verify.reference import Question
 from harness.verify.sizes import CHEAP_ELEMENTS, most_elements, stated_sizes, too_much
 from harness.verify.staleness import stale
 from harness.verify.tuners import by_configuration, first_call

@@ -23,9 +23,10 @@ from harness.layers.drawing import Values
 from harness.layers.gradients import Instance, Tensors, build, vjp
 from harness.layers.spec import Dims, Strategy
 from harness.records.schema import Check
-from harness.verify.judging import Question, Subject
+from harness.verify.judging import Subject
 from harness.verify.oracle import RETRY_BELOW, Pool, UnusableYardstickError
 from harness.verify.probes import Answer, differentiable, gradients, named
+from harness.verify.reference import Question
 from harness.verify.soundness import UnsoundLayerError
 
 IN_PLACE, DATA, ALIAS, SAME_PLACE = WAYS = ("in place", "through .data", "through an alias", "by a tensor in its place")

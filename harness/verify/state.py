@@ -46,7 +46,11 @@ CLASSES: tuple[type, ...] = (torch.cuda.CUDAGraph, torch.cuda.Event, torch.cuda.
 """Of the clocks of a GPU, whose methods are looked at one by one; so are those of ``torch.Tensor``."""
 
 
-OWN = ("harness.measure.", "harness.run.measuring", "harness.run.answers", "harness.verify.oracle", "harness.layers.")
+JUDGE = ("casts", "judging", "oracle", "probes", "reference", "terms")
+OWN = (
+    "harness.measure.", "harness.run.measuring", "harness.run.answers", "harness.layers.",
+    *(f"harness.verify.{name}" for name in JUDGE),
+)  # fmt: skip
 """Modules of the harness that a strategy shares a process with where it is timed."""
 
 
@@ -172,7 +176,7 @@ def _names_in_harness() -> frozenset[str]:
     """Names that the code of meter and judge looks up: global ones, and attributes."""
     root = Path(__file__).resolve().parents[1]
     files = [p for folder in ("measure", "layers") for p in (root / folder).glob("*.py")]
-    files += [root / "run/measuring.py", *(root / "verify" / f"{n}.py" for n in ("judging", "oracle", "probes"))]
+    files += [root / "run/measuring.py", root / "run/answers.py", *(root / "verify" / f"{n}.py" for n in JUDGE)]
     waiting: list[CodeType] = [compile(path.read_text(), path.name, "exec") for path in files]
     names: set[str] = set()
     while waiting:

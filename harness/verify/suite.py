@@ -28,8 +28,9 @@ from harness.verify import (
 )
 from harness.verify.causality import causality
 from harness.verify.declared import within_limits
-from harness.verify.judging import Question, Subject, as_given, compare, look
+from harness.verify.judging import Subject, compare, look
 from harness.verify.oracle import DRAWS
+from harness.verify.reference import Question, as_given
 from harness.verify.search import search
 from harness.verify.sizes import (
     LONG,

@@ -32,9 +32,10 @@ from harness.layers.gradients import build, loss_and_gradients
 from harness.layers.spec import Dims, Layer, Operand, Strategy
 from harness.layers.task import Example, Task
 from harness.records.schema import Training
-from harness.verify.judging import Question, Subject
+from harness.verify.judging import Subject
 from harness.verify.oracle import RETRY_BELOW, Pool
 from harness.verify.probes import Answer, WrongAnswerError
+from harness.verify.reference import Question
 from harness.verify.soundness import UnsoundLayerError
 
 CONFIDENCE = 0.90

@@ -17,8 +17,9 @@ from harness.layers.gradients import build, vjp
 from harness.layers.spec import Dims, Strategy
 from harness.records.schema import Check
 from harness.verify import derivatives
-from harness.verify.judging import Question, Subject, compare
+from harness.verify.judging import Subject, compare
 from harness.verify.probes import Answer, Probe, differentiable, gradients, leaves, named
+from harness.verify.reference import Question
 
 
 @cache

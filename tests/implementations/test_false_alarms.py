@@ -11,7 +11,8 @@ from harness.run.gate import describe_failure, failed
 from harness.run.remote import Remote, SubjectProcess
 from harness.verify.asking import Asked, Claims, Local, claims_of
 from harness.verify.checks import VALUES
-from harness.verify.judging import Subject, Yardstick, compare
+from harness.verify.judging import Subject, compare
+from harness.verify.reference import Yardstick
 from harness.verify.stage import Stage
 from harness.verify.suite import stages
 from tests.conftest import ROOT

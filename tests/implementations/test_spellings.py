@@ -12,7 +12,8 @@ from harness import Strategy
 from harness.layers.discover import load, scan
 from harness.verify.asking import Local, claims_of
 from harness.verify.checks import VALUES
-from harness.verify.judging import Subject, Yardstick, compare
+from harness.verify.judging import Subject, compare
+from harness.verify.reference import Yardstick
 
 ENTRIES = {(e.layer, e.strategy): e for e in scan(["implementations"])}
 DTYPES = ("float64", "float32", "bfloat16", "float16")

@@ -10,7 +10,8 @@ from harness.layers.drawing import draw
 from harness.layers.spec import options_of
 from harness.layers.starting import new_layer, new_strategy
 from harness.verify.asking import Local, claims_of
-from harness.verify.judging import Subject, Yardstick
+from harness.verify.judging import Subject
+from harness.verify.reference import Yardstick
 from harness.verify.soundness import refuse_unsound
 from harness.verify.suite import stages
 from tests.conftest import PACKAGES

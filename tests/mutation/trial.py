@@ -27,8 +27,9 @@ from harness.run.gate import describe_failure, failed
 from harness.run.worker import live_and_die_with_the_parent
 from harness.verify.asking import Local, StrategyError, claims_of
 from harness.verify.interpreting import quicken
-from harness.verify.judging import Subject, Yardstick
+from harness.verify.judging import Subject
 from harness.verify.narrow_floats import widen
+from harness.verify.reference import Yardstick
 from harness.verify.state import remember_state
 from harness.verify.suite import stages
 

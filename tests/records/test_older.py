@@ -8,8 +8,8 @@ import pytest
 
 from harness.publish import claims as claiming
 from harness.publish.claims import ClaimError
+from harness.records.modes import KNOWN_PASSES, MODES, OLDER_MODES, PASSES
 from harness.records.older import upgraded, upgraded_claim
-from harness.records.schema import KNOWN_PASSES, MODES, OLDER_MODES, PASSES
 from harness.records.store import FILE, read
 from tests.analyse.recorded import SIZES, records, write
 from tests.conftest import Cli

@@ -8,8 +8,9 @@ import pytest
 from harness import Layer, Operand, Strategy
 from harness.run.gate import answered, failed, unjudged
 from harness.verify.asking import Local, StrategyError, claims_of
-from harness.verify.judging import Subject, Yardstick
+from harness.verify.judging import Subject
 from harness.verify.probes import WrongAnswerError, gradients
+from harness.verify.reference import Yardstick
 from harness.verify.stage import Stage
 
 layer = Layer(

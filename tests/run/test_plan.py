@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from harness.records.schema import LOOPED, LayerFacts, StrategyFacts
+from harness.records.modes import LOOPED
+from harness.records.schema import LayerFacts, StrategyFacts
 from harness.run.jobs import Scope
 from harness.run.plan import Plan, make_plan
 from harness.run.wanted import PROFILES, Machine, UsageError, Wanted

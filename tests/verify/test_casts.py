@@ -19,7 +19,8 @@ from harness.verify import checks
 from harness.verify.asking import Local, claims_of
 from harness.verify.casts import oracle_answer
 from harness.verify.checks import VALUES
-from harness.verify.judging import Subject, Yardstick, compare
+from harness.verify.judging import Subject, compare
+from harness.verify.reference import Yardstick
 from harness.verify.soundness import refuse_unsound, unasked
 from harness.verify.suite import stages
 

@@ -12,7 +12,8 @@ from harness import Layer, Operand, Strategy
 from harness.records.schema import Check
 from harness.verify.asking import Local, claims_of
 from harness.verify.causality import causality, cuts_of
-from harness.verify.judging import Subject, Yardstick
+from harness.verify.judging import Subject
+from harness.verify.reference import Yardstick
 
 LEAK = 1e-3
 Forward = Callable[[Tensor, Tensor], Tensor]

@@ -13,7 +13,8 @@ from harness.records.schema import CHECKS, Check
 from harness.verify.asking import Local, StrategyError, claims_of
 from harness.verify.controls.control import function
 from harness.verify.declared import within_limits
-from harness.verify.judging import Subject, Yardstick
+from harness.verify.judging import Subject
+from harness.verify.reference import Yardstick
 from harness.verify.suite import stages
 
 

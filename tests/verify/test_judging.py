@@ -14,8 +14,9 @@ from harness.verify import arranging, derivatives, probes, upstream, wrapping
 from harness.verify.asking import Local, StrategyError, claims_of
 from harness.verify.checks import VALUES
 from harness.verify.controls import sequence
-from harness.verify.judging import Question, Subject, Yardstick, check_untouched, compare, determinism, look, same_bits
+from harness.verify.judging import Subject, check_untouched, compare, determinism, look, same_bits
 from harness.verify.probes import WrongAnswerError
+from harness.verify.reference import Question, Yardstick
 from harness.verify.suite import stages
 from harness.verify.training import check_training
 from implementations import affine

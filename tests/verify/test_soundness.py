@@ -11,7 +11,8 @@ from harness import Cost, Layer, Operand, Strategy
 from harness.verify import probes
 from harness.verify.asking import Local, claims_of
 from harness.verify.checks import values
-from harness.verify.judging import Question, Subject, Yardstick, compare
+from harness.verify.judging import Subject, compare
+from harness.verify.reference import Question, Yardstick
 from harness.verify.soundness import UnsoundLayerError, refuse_unsound
 from harness.verify.suite import stages
 

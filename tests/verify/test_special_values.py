@@ -10,7 +10,8 @@ from torch import Tensor
 from harness import Layer, Operand, Strategy
 from harness.records.schema import Check
 from harness.verify.asking import Local, claims_of
-from harness.verify.judging import Subject, Yardstick
+from harness.verify.judging import Subject
+from harness.verify.reference import Yardstick
 from harness.verify.special_values import answered
 
 DIMS = {"B": 3, "T": 4, "D": 5}

@@ -10,7 +10,8 @@ from torch import Tensor
 from harness import Strategy
 from harness.verify.asking import Local, claims_of
 from harness.verify.controls import sequence
-from harness.verify.judging import Subject, Yardstick
+from harness.verify.judging import Subject
+from harness.verify.reference import Yardstick
 from harness.verify.staleness import WAYS, _steps, stale
 from tests.verify.variants.gate import Gate, forward, layer, reference
 

@@ -12,7 +12,8 @@ from harness.records.schema import Check, Group
 from harness.run.coverage import unchecked_dtype, unchecked_groups
 from harness.verify.asking import Local, claims_of
 from harness.verify.checks import VALUES
-from harness.verify.judging import Subject, Yardstick, compare
+from harness.verify.judging import Subject, compare
+from harness.verify.reference import Yardstick
 from harness.verify.terms import terms_of
 
 SIZES = ({"B": 2, "T": 5, "D": 7}, {"B": 1, "T": 1, "D": 1})

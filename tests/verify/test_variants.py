@@ -11,7 +11,8 @@ from harness.run.gate import PARALLEL, describe_failure, failed, in_two_processe
 from harness.run.remote import Remote, SubjectDiedError, SubjectProcess
 from harness.verify.asking import StrategyError
 from harness.verify.controls.control import Control
-from harness.verify.judging import Subject, Yardstick
+from harness.verify.judging import Subject
+from harness.verify.reference import Yardstick
 from harness.verify.suite import stages
 
 ROOT = Path(__file__).resolve().parents[2]

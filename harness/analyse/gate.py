@@ -124,7 +124,7 @@ def failures(run: Run, sources: Sequence[str] | None = None) -> pd.DataFrame:
 
 
 def open_cases(run: Run) -> pd.DataFrame:
-    """What was asked and could not be judged: too few digits, a dtype that the reference lacks, the judge's failure."""
+    """Checks that could not be judged: too few digits, a dtype that the reference lacks, the judge's failure."""
     frame = _checks(run)
     unasked = (frame["result"] == "not_run") & (
         frame["check"].isin(["values", "gradcheck"]) | (frame["tensor"] == JUDGE)

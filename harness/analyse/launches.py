@@ -167,14 +167,14 @@ def planned(run: Run) -> list[tuple[Any, ...]]:
 
 
 def baseline_of(run: Run, layer: str) -> tuple[str, str]:
-    """What a layer's ratios are to: its name and the digest of its source, empty where that is not on record."""
+    """The baseline of a layer's ratios: its name and the digest of its source, empty where that is not on record."""
     header = run.of("run")[0]
     name = str(header["baselines"].get(layer, ""))
     return name, header.get("digests", {}).get(f"{layer}/{name}", "")
 
 
 def definition(run: Run, layer: str, passed: str) -> str:
-    """What a call of a pass is in a run; a first layer's step leaves the gradients of the inputs out."""
+    """The definition of a pass in a run; a first layer's step leaves the gradients of the inputs out."""
     words = run.of("run")[0].get("modes", {}).get(passed) or (MODES | OLDER_MODES)[passed]
     first = passed == "step" and any(r["layer"] == layer and r.get("first_layer") for r in run.of("layer"))
     return f"{words}; the inputs are data" if first else words

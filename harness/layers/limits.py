@@ -1,4 +1,4 @@
-"""What a strategy may declare that it does not offer: ``Strategy(limits=("double_backward",))``.
+"""Limits that a strategy may declare: ``Strategy(limits=("double_backward",))``.
 
 Each is something that a user asks for by name, beyond a forward and a backward on plain tensors: a further derivative,
 a transform, a wrapper, a second walk along the graph, a shape of another kind. What plain training meets unasked

@@ -1,4 +1,4 @@
-"""How a strategy looks in plots."""
+"""The look of a strategy in plots."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MARKERS, DASHES = tuple(".,ov^<>12348sp*hH+xXDdP|_"), ("-", "--", "-.", ":")
 
 @dataclass(frozen=True)
 class Style:
-    """How a strategy looks in plots: a colour (Okabe–Ito), a marker and a dash, fixed for its name."""
+    """The look of a strategy in plots: a colour (Okabe–Ito), a marker and a dash, fixed for its name."""
 
     color: str
     marker: str

@@ -56,12 +56,12 @@ class Judged:
 
     @property
     def moves_inputs(self) -> bool:
-        """Whether the write of its contents moves ``_version``."""
+        """Tell whether the write of its contents moves ``_version``."""
         return self.number % 2 == 1
 
     @property
     def moves_weights(self) -> bool:
-        """Whether the write of its weights does."""
+        """Tell whether the write of its weights does."""
         return self.number % 3 == 0
 
     def thinned(self, tensors: list[Tensor]) -> list[Tensor]:
@@ -139,7 +139,7 @@ class Draws:
         return self._weights(self._rounds), self._rounds % 2 == 0
 
     def values(self, judged: Judged, other: Judged | None = None) -> Values:
-        """What a judged call read, with the weights of another one's round where that is given."""
+        """The values that a judged call read, with the weights of another one's round where that is given."""
         return replace(self._pool[judged.draw], parameters=self._weights((other or judged).number))
 
     def renew(self) -> None:

@@ -61,7 +61,7 @@ class Same:
     bytes = 0
 
     def room(self, calls: int) -> int:
-        """How many calls a sample may have, of so many that are wanted; at least two."""
+        """The number of calls that a sample may have, of so many that are wanted; at least two."""
         return calls
 
     def begin(self, visit: Visit) -> None:
@@ -71,11 +71,11 @@ class Same:
         """Write weights."""
 
     def ahead(self, n: int) -> int:
-        """How many of the next n calls to make before an answer is looked at."""
+        """The number of the next n calls to make before an answer is looked at."""
         return n
 
     def left(self) -> float:
-        """How many contents there are yet in this sample."""
+        """The number of contents that are left in this sample."""
         return math.inf
 
     def write(self, n: int, count: int, again: bool) -> None:

@@ -245,7 +245,7 @@ def sample(
 
 
 def _judged_rounds(draws: Draws, count: int, rng: random.Random) -> dict[int, Judged]:
-    """By round, what is judged in it."""
+    """The judged call of each judged round."""
     few = draws.judged[:count]
     return dict(zip(rng.sample(range(count), len(few)), few, strict=True))
 

@@ -89,7 +89,7 @@ def _waived(part: Part, run: Run) -> tuple[str, ...]:
 
 
 def timed_today(run: Run, passed: str) -> bool:
-    """Whether a pass of a published run is still what it was then."""
+    """Tell whether a pass of a published run is still what it was then."""
     return passed in PASSES and run.of("run")[0].get("modes", {}).get(passed, MODES[passed]) == MODES[passed]
 
 

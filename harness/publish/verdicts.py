@@ -71,7 +71,7 @@ def _held_against(claim: Claim, finding: Finding, published: Measured, here: Mea
 
 
 def _same_pass(layer: str, passed: str, published: Measured, here: Measured) -> bool:
-    """Whether a pass is timed today and is what it was when it was published."""
+    """Tell whether a pass is timed today and is what it was when it was published."""
     if not timed_today(published.run, passed):
         return False
     return definition(published.run, layer, passed) == definition(here.run, layer, passed)

@@ -1,4 +1,4 @@
-"""What the author of a strategy can do next, for everything that can refuse it: one sentence a check, one a status."""
+"""Next steps for the author of a strategy, for everything that can refuse it: one sentence a check, one a status."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the gate shows of itself, and what a user sets aside of its word."""
+"""Records of what the gate shows of itself, and of what a user sets aside."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class ControlResult:
-    """Whether the gate caught a planted fault; ``fault`` is its number in the list of known faults."""
+    """A planted fault, and whether the gate caught it; ``fault`` is its number in the list of known faults."""
 
     control: str
     fault: int

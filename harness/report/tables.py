@@ -124,7 +124,7 @@ LEGEND = (
 
 
 def matrix(frame: pd.DataFrame) -> pd.DataFrame:
-    """What a strategy can be combined with, in marks; see ``LEGEND``."""
+    """Marks for what a strategy can be combined with; see ``LEGEND``."""
     if frame.empty:
         return frame
     shown = frame.assign(mark=[_mark(row) for row in frames.rows_of(frame)])
@@ -149,7 +149,7 @@ def notes(frame: pd.DataFrame) -> list[str]:
 
 
 def changed_by_imports(frame: pd.DataFrame) -> list[str]:
-    """What importing strategies changes that the harness itself does not use: shown, not held against them."""
+    """Lines on what imports of strategies change that the harness itself does not use: shown, not held against them."""
     return [f"~ {row.layer}/{row.strategy} global_state: {row.detail}" for row in frames.rows_of(frame)]
 
 

@@ -36,7 +36,7 @@ STALE = ("the answer of another call", "the answer with another round's weights"
 
 @dataclass(frozen=True)
 class Truth:
-    """What the reference answers in its dtype (``peers``) and in float64 (``oracle``): the elements that are judged.
+    """Answers of the reference in its dtype (``peers``) and in float64 (``oracle``): the elements that are judged.
 
     ``terms`` gives the norm of what each is added up from, which is asked only where an answer strays.
     """
@@ -60,7 +60,7 @@ def names_of(layer: Layer, passed: str) -> list[str]:
 
 
 def answer_of(strategy: Strategy, dims: Dims, values: Sequence[Values], layer: Layer, passed: str) -> Answer:
-    """What one call of a pass answers, by the names of reports."""
+    """The answer of one call of a pass, by the names of reports."""
     call = ready(layer, strategy, dims, values[0]).calls[passed]
     return dict(zip(names_of(layer, passed), call.answer(call.run(call.prepare())), strict=True))
 
@@ -81,7 +81,7 @@ class TimedAnswers:
         self._unique = count()
 
     def ratios(self, passed: str, visits: Sequence[Visit]) -> dict[str, float]:
-        """By tensor: the largest error of a judged call ÷ its bound; at most 1 is right, from 3 on it is no bad luck.
+        """The largest error of a judged call, by tensor, ÷ its bound; at most 1 is right, from 3 on it is no bad luck.
 
         Raises:
             UnusableYardstickError: the reference or the oracle is not finite there.
@@ -124,7 +124,7 @@ class TimedAnswers:
         return worst
 
     def unseen(self, passed: str) -> str:
-        """Which stale answer would pass for right in a pass, even where more calls are judged; or nothing.
+        """The stale answer that would pass for right in a pass, even where more calls are judged; or nothing.
 
         Raises:
             UnusableYardstickError, UnsoundLayerError: see ``ratios``.
@@ -195,7 +195,7 @@ class TimedAnswers:
 
 
 def _ratios(answers: Sequence[list[Tensor]], truths: Sequence[Truth], dtype: torch.dtype) -> list[float]:
-    """Of each tensor: the largest distance of an answer from the truth ÷ what is allowed, on average, over all."""
+    """The largest distance of an answer from the truth ÷ what is allowed on average over all, for each tensor."""
     found = []
     for place in range(len(truths[0].oracle)):
         pool, worst = Pool(dtype), 0.0

@@ -108,7 +108,7 @@ class _Desk:
         return Subject("control", self._layer, name, remote.claims(), remote, self._yardstick, self._seats.device)
 
     def refused(self, name: str, check: str, level: str, dtypes: Set[str], words: Sequence[str]) -> str:
-        """How a check refused a strategy in some dtypes ("": in any), in a line; empty where it let it pass.
+        """A line on how a check refused a strategy in some dtypes ("": in any); empty where it let it pass.
 
         Args:
             words: results that count. An error counts as ``wrong``.

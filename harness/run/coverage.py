@@ -1,4 +1,4 @@
-"""What the gate was able to judge: dtypes in which the reference can be run, and cases that have digits."""
+"""Limits of what the gate was able to judge: dtypes in which the reference can be run, and cases that have digits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What it means that a strategy's process ended in a check: proof of the fault that the check looks for, or a crash."""
+"""Meanings of the end of a strategy's process in a check: proof of the fault that the check looks for, or a crash."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ASKED = {
 
 
 def proof(error: SubjectDiedError, check: str) -> str:
-    """What is wrong, where the end of the process in a check is itself the proof of it; else empty."""
+    """The fault, where the end of the process in a check is itself the proof of it; else empty."""
     return f"{error} {PROOFS[check]}" if check in PROOFS and error.code in STRAYED else ""
 
 

@@ -94,7 +94,7 @@ def gate(process: Process, cell: Cell) -> Iterator[Any]:
 
 
 class _Tally:
-    """What the checks of one strategy come to.
+    """The outcome of the checks of one strategy.
 
     Attributes:
         refused: the first failure that is not waived.
@@ -137,7 +137,7 @@ class _Tally:
     def without_answer(
         self, subject: Subject, stage: Stage, error: StrategyError | UnsoundLayerError
     ) -> Iterator[CaseStatus | Check]:
-        """What a stage that raised comes to, where others can be asked all the same.
+        """The outcome of a stage that raised, where others can be asked all the same.
 
         Raises:
             StrategyError, UnsoundLayerError: the one given, where nothing else need be asked.
@@ -170,7 +170,7 @@ class _Tally:
 
 
 def answered(subject: Subject, stage: Stage) -> list[Check | Training]:
-    """What a stage finds; the one place where what it raises besides becomes a record.
+    """Run a stage; the one place where what it raises besides becomes a record.
 
     An answer that is wrong whatever its numbers is the strategy's, wherever it is met. Any other error is the judge's:
     its record says so, and what was found before and will be found after it stands.
@@ -199,7 +199,7 @@ def _of_stage(subject: Subject, stage: Stage, tensor: str, result: Result, detai
 
 
 def unjudged(result: Check | Training) -> bool:
-    """Whether a result says that the judge failed."""
+    """Tell whether a result says that the judge failed."""
     return isinstance(result, Check) and result.tensor == JUDGE
 
 

@@ -67,7 +67,7 @@ class Bench:
         return time.perf_counter() - started
 
     def digest(self, made: Ready) -> str:
-        """Of output and gradients for the group's values, bit for bit; of large ones, of evenly spaced elements."""
+        """A digest of output and gradients for the group's values, bit for bit; of large ones some elements."""
         made.refill(self.values)
         sha = hashlib.sha256()
         for tensor in _answers(made, WHOLE):
@@ -86,7 +86,7 @@ class Bench:
         return _wrong(name, "" if passed == WHOLE else passed, ratio) if ratio > 1 else ""
 
     def judge_timed(self, made: Ready, passed: str, visits: Sequence[Visit]) -> str:
-        """What is wrong with the answers that timed calls of a pass gave, where anything is.
+        """The fault of the answers that timed calls of a pass gave, where anything is.
 
         What exceeds its bound, and not by so much that it cannot be bad luck, is asked further.
         """
@@ -249,7 +249,7 @@ def _samples(group: Group, one: Series, passed: str, launch: int, warm: dict[str
 
 
 def _unseen(bench: Bench, passed: str) -> tuple[str, list[CaseStatus]]:
-    """Which stale answer would pass for right in a pass, or why nothing can be judged in it."""
+    """The stale answer that would pass for right in a pass, or why nothing can be judged in it."""
     bench.process.about_to(str(bench.group), "", "the reference's answers")
     try:
         return bench.timed.unseen(passed), []

@@ -54,7 +54,7 @@ class Process:
         return self._note == text
 
     def touched(self) -> list[str]:
-        """What meter or judge rest on and is otherwise than when this process began; empty where nothing is."""
+        """Names of what meter or judge rest on and is otherwise than when this process began."""
         return [name for name in changes(self._at_start, meter_state()) if is_used_by_harness(name)]
 
     def close(self, cell: Cell, records: Sequence[Any], seconds: float) -> None:

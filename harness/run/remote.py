@@ -145,7 +145,7 @@ class Remote:
 
 
 def _is_plain(thing: object) -> bool:
-    """Whether that is a tensor that can be compared, as every honest answer is (see ``asking.answer``)."""
+    """Tell whether that is a tensor that can be compared, as every honest answer is (see ``asking.answer``)."""
     return (
         isinstance(thing, torch.Tensor)
         and thing.layout == torch.strided

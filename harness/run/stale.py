@@ -49,7 +49,7 @@ class Kept:
     def __call__(
         self, what: str, data: Sequence[Tensor], weights: Sequence[Tensor], true: Callable[[], tuple[Tensor, ...]]
     ) -> tuple[Tensor, ...]:
-        """What was kept under the key; where there is nothing, or it is late, the true answer is kept from now on."""
+        """The answer kept under the key; where there is none, or it is late, the true answer is kept from now on."""
         key = (what, *(t.shape for t in data), self._key(data, weights))
         found = self._answers.get(key)
         if found is None or self._late:
@@ -59,12 +59,12 @@ class Kept:
 
 
 def by_version(data: Sequence[Tensor], weights: Sequence[Tensor]) -> object:
-    """By addresses and versions."""
+    """A key of addresses and versions."""
     return tuple((t.data_ptr(), t._version) for t in (*data, *weights))
 
 
 def by_data(data: Sequence[Tensor], weights: Sequence[Tensor]) -> object:
-    """By a thousand elements of each tensor that changes with the calls."""
+    """A key of a thousand elements of each tensor that changes with the calls."""
     return tuple(_fingerprint(t) for t in data)
 
 

@@ -54,7 +54,7 @@ def waived_for(asked: Iterable[str], strategy: str) -> tuple[str, ...]:
 
 
 def set_aside(waived: Record) -> str:
-    """What is said at once of a refusal that is set aside."""
+    """The line that is said at once of a refusal that is set aside."""
     where = f"{waived['layer']}/{waived['strategy']}"
     return f"{where}: {waived['check']} is waived, so its rows have no verdict: {waived['reason']}"
 

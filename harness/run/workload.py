@@ -22,7 +22,7 @@ MARGIN = math.expm1(SMALLEST_MARGIN["cpu"])
 
 
 def pool(dims: Dims = DIMS) -> Draws:
-    """What the calls of the workload read where they are timed as in a benchmark."""
+    """Contents that the calls of the workload read where they are timed as in a benchmark."""
     return Draws(dense_layer.layer, dims, draw(dense_layer.layer, dims, torch.float32, "cpu", 0), 0)
 
 

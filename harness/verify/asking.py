@@ -27,7 +27,7 @@ from harness.verify.wasteful import WastefulError
 
 @dataclass(frozen=True)
 class Claims:
-    """What a strategy says of itself, as far as the gate needs it; ``configurations`` see ``tuners.configurations``."""
+    """Statements of a strategy about itself, as far as the gate needs them; see ``tuners.configurations``."""
 
     gradients: str
     dtypes: tuple[str, ...]

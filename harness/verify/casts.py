@@ -45,7 +45,7 @@ OURS = (str(Path(torch.__file__).parent) + os.sep, str(Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class Cast:
-    """What asked for a narrower dtype, where: ``file.py:12``, or ``""`` in a backward that PyTorch wrote."""
+    """A request for a narrower dtype, and its place: ``file.py:12``, or ``""`` in a backward that PyTorch wrote."""
 
     dtype: str
     where: str
@@ -127,7 +127,7 @@ def _same(one: Tensor, two: Tensor) -> bool:
 
 
 def _differ(wide: Answer, written: Answer, ask: Callable[[], Answer]) -> str:
-    """How two answers differ by more than float32's rounding; empty where they don't.
+    """The difference of two answers that is more than float32's rounding, in words; empty where there is none.
 
     A tensor that is small because its terms cancel is held to their size. What depends on no operand has no terms:
     where an answer swings by float32's rounding of a constant, such as the angles of a rotary embedding, that rounding
@@ -212,7 +212,7 @@ class _Wide(TorchDispatchMode):
 
 
 def _is_plain(a: object) -> bool:
-    """Whether an argument gives nothing to do: most are wide tensors, and there is always one of them."""
+    """Tell whether an argument gives nothing to do: most are wide tensors, and there is always one of them."""
     return isinstance(a, Tensor) and a.dtype is torch.float64
 
 

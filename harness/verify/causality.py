@@ -1,4 +1,4 @@
-"""Whether what comes later changes what came before: along the dim that a layer calls causal.
+"""Tell whether what comes later changes what came before: along the dim that a layer calls causal.
 
 At a cut the values after it become others, larger ones where they can be, and the cotangent ends there. Then outputs
 before the cut, and all gradients, must be what they were, and gradients of what lies behind it must be 0. A strategy is
@@ -53,7 +53,7 @@ class Cut:
 
 
 def cuts_of(steps: int, few: bool) -> list[int]:
-    """Where to cut so many steps: at the ends, in the middle and where blocks begin; anywhere if they are not many."""
+    """Places to cut so many steps: at the ends, in the middle and where blocks begin; anywhere if they are not many."""
     if few:
         longest = 1 << max(0, (steps - 1).bit_length() - 1)
         return sorted({1, steps // 2, steps - 1} if steps <= ALL_CUTS else {longest})
@@ -98,7 +98,7 @@ def _held(
 
 
 def _past(subject: Subject, name: str, at: int, was: Tensor, now: Tensor) -> tuple[Tensor, Tensor]:
-    """What must stay, and what it has become: of the output what lies before the cut, of a gradient all."""
+    """The part that must stay, and what it has become: of the output what lies before the cut, of a gradient all."""
     if name == "output":
         axis = subject.layer.output.index(subject.layer.causal)
         return was.narrow(axis, 0, at), now.narrow(axis, 0, at)
@@ -159,7 +159,7 @@ def _futures(dim: str, drawn: Values, other: Values, at: int) -> Iterator[Values
 
 
 def _continued(x: Tensor, later: Tensor, axis: int, at: int) -> Tensor:
-    """What comes later, where both only grow along the axis (time stamps) shifted so that they still do."""
+    """The future, where both only grow along the axis (time stamps) shifted so that they still do."""
     if x.dtype == torch.bool or not all(bool((t.diff(dim=axis) >= 0).all()) for t in (x, later)):
         return later
     return later + (x - later).narrow(axis, at - 1, 1)

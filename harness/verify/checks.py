@@ -159,7 +159,7 @@ def dead_backward(subject: Subject, dims: Dims) -> list[Check]:
 
 
 def global_state(subject: Subject, dims: Dims, dtype: str, seed: int) -> list[Check]:
-    """What must be left alone is; what an import has replaced beside that is named."""
+    """Check that global state is left alone; what an import has replaced that nothing rests on is named."""
     try:
         replaced = subject.asked.ask(state.left_alone, dims, [subject.draw(dims, dtype, seed)])
     except WrongAnswerError as wrong:

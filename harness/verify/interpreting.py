@@ -97,7 +97,7 @@ INTERPRETER = ("triton.runtime.interpreter", "harness.verify.narrow_floats", "ha
 
 
 def not_interpreted(error: BaseException) -> str:
-    """What a kernel or its launch asks of the interpreter that only a GPU has, in a line; empty for any other error."""
+    """The feature that a kernel asks for and only a GPU has, in a line; empty for any other error."""
     if not os.environ.get("TRITON_INTERPRET"):
         return ""
     for each in causes(error):
@@ -113,7 +113,7 @@ def not_interpreted(error: BaseException) -> str:
 
 
 def _within_interpreter(error: BaseException) -> bool:
-    """Whether the interpreter itself raised an error, or what the harness has put into it."""
+    """Tell whether the interpreter itself raised an error, or what the harness has put into it."""
     *_, (frame, _line) = traceback.walk_tb(error.__traceback__)
     return frame.f_globals.get("__name__", "") in INTERPRETER
 

@@ -185,7 +185,7 @@ def _plain(kind: torch.Size | torch.dtype) -> str:
 
 
 def _of_terms(pool: Pool, size: float, vanishes: bool) -> str:
-    """What is left of the terms of a tensor, in a line."""
+    """A line on what is left of the terms of a tensor."""
     if vanishes:
         return f"the true answer is 0, its terms {size:.3g}: what they leave of each other is rounding"
     own = f"plain autograd itself is off by {100 * pool.reference_error / pool.size:.2g} %"

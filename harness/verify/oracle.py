@@ -117,7 +117,7 @@ class Pool:
 
     @property
     def lost(self) -> bool:
-        """Whether the reference itself has fewer than three right bits, or the true answer is 0."""
+        """Tell whether the reference itself has fewer than three right bits, or the true answer is 0."""
         return self.reference_error >= LOST * self.size
 
     @property

@@ -159,7 +159,7 @@ class Yardstick:
 
 
 def _key(question: Question, dims: Dims, dtype: str, seeds: tuple[int, ...]) -> tuple[Any, ...]:
-    """Of what the reference's answer to a question depends on."""
+    """A key of all that the reference's answer to a question depends on."""
     truth = question.truth or question.probe
     peer = question.peer or truth
     kept = tuple(sorted((k, str(v)) for k, v in {**question.truth_options, **question.peer_options}.items()))

@@ -1,4 +1,4 @@
-"""Whether answers to zeros, equal numbers, empty masks, NaN and infinities are the reference's.
+"""Tell whether answers to zeros, equal numbers, empty masks, NaN and infinities are the reference's.
 
 An element is held against the reference by its kind (a number, NaN, +inf, −inf), and a number by the error rule with
 the scale of its own row. Where they differ:
@@ -93,7 +93,7 @@ class _Oracle:
         return _by_rows(one - other).nan_to_num(nan=torch.inf)
 
     def depends(self, name: str) -> Tensor:
-        """Whether each element changes with the special number."""
+        """Tell whether each element changes with the special number."""
         if not self._special.others:
             return torch.zeros((), dtype=torch.bool)
         plain, *others = (self._at(v)[name] for v in self._special.others)
@@ -107,7 +107,7 @@ class _Oracle:
         return float(_by_rows(plain[name]).square().mean().sqrt())
 
     def excused(self, name: str, truth: Tensor, output: Tensor) -> Tensor:
-        """Where an element may be not finite that doesn't depend on what is not, see the head of this module."""
+        """Places where an element may be not finite that doesn't depend on what is not, see the head of this module."""
         layer, special = self._subject.layer, self._special
         every = torch.ones_like(truth, dtype=torch.bool)
         x = special.values.inputs[special.operand]
@@ -128,7 +128,7 @@ class _Oracle:
         return every
 
     def _mixes_within_rows(self) -> bool:
-        """Whether the first or the last number of a row of an input reaches other numbers of its row of the output."""
+        """Tell whether a number at the end of a row of an input reaches others in its row of the output."""
         plain, name = self._special.others[0], self._special.operand
         truth = self._at(plain)["output"]
         for end in (0, -1):
@@ -140,7 +140,7 @@ class _Oracle:
         return False
 
     def _mixes(self, sample: int, sampled: bool) -> bool:
-        """Whether the first or the last row of a sample's input reaches other rows of its output than one."""
+        """Tell whether the first or the last row of a sample's input reaches other rows of its output than one."""
         plain, name = self._special.others[0], self._special.operand
         truth = self._at(plain)["output"]
         for end in (0, -1):
@@ -268,7 +268,7 @@ def _told(subject: Subject, places: Tensor, why: str, truth: Tensor, mine: Tenso
 
 
 def _off(near: _Oracle, name: str, mine: Tensor, reference: Tensor, truth: Tensor, number: Tensor) -> Tensor:
-    """Where numbers stray, in rows that do as a whole."""
+    """Places where numbers stray, in rows that do as a whole."""
 
     def rows(t: Tensor) -> Tensor:
         return _by_rows(_finite(t).where(number, 0.0))

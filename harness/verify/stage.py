@@ -110,7 +110,7 @@ def stated(subject: Subject, seed: int, level: Level, sizes: Sequence[Group]) ->
 
 
 def tuned(subject: Subject, seed: int) -> Iterator[Stage]:
-    """Of kernels under a tuner the first answer for a key, and the answers by other configurations."""
+    """Stages for kernels under a tuner: the first answer for a key, and the answers by other configurations."""
     dims, dtype, many = subject.layer.check[0], subject.claims.working_dtype, subject.claims.configurations
     if not many:
         return

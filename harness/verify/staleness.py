@@ -1,4 +1,4 @@
-"""Whether answers follow the values: operands are changed in ways that a cache may not see, and asked about again.
+"""Tell whether answers follow the values: operands are changed in ways that a cache may not see, and asked about again.
 
 A result may be kept by the identity of its operands (``id``, address, ``_version``) or by a fingerprint of some of
 their elements. So single elements in random places are changed, in each operand and the cotangent in turn, by writes
@@ -218,7 +218,7 @@ def _ratio(mine: Tensor, name: str, step: Step, dtype: str) -> Pool:
 
 
 def _moves(step: Step, before: Step, dtype: str) -> bool:
-    """Whether answers to the values before would clearly be seen: the output, or of another cotangent a gradient."""
+    """Tell whether answers to the values before would clearly be seen, in the output or in a gradient."""
     try:
         ratios = {n: _ratio(t, n, step, dtype).ratio() for n, t in before.oracle.items()}
     except UnusableYardstickError:

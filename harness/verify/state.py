@@ -161,7 +161,7 @@ def _by_torch_itself(name: str) -> bool:
 
 
 def is_used_by_harness(name: str) -> bool:
-    """Whether the meter or the judge rests on something: a setting, a clock, or a function that their code names."""
+    """Tell whether meter or judge rest on something: a setting, a clock, a function that their code names."""
     if name in settings():
         return True
     if name in generators():

@@ -247,7 +247,7 @@ def gradcheck(strategy: Strategy, dims: Dims, values: Sequence[Values]) -> Answe
 
 
 def _is_flat(function: Callable[..., Tensor], operands: Tensors, name: str) -> bool:
-    """Whether the output is the same, bit for bit, when all of an operand moves by a small step, three times over."""
+    """Tell whether the output stays the same, bit for bit, for three small steps of all of an operand."""
     with torch.no_grad():
         output = function(*operands.values())
         for seed in range(3):

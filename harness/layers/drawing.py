@@ -25,12 +25,11 @@ class DrawError(ValueError):
 
 @dataclass(frozen=True)
 class Values:
-    """Inputs and parameters by name; a cotangent and a target of the output's shape; what the layer says of each."""
+    """Inputs and parameters by name; a cotangent of the output's shape; what the layer says of each."""
 
     inputs: Tensors
     parameters: Tensors
     cotangent: Tensor
-    target: Tensor
     operands: Mapping[str, Operand]
 
     def to(self, dtype: torch.dtype) -> Values:
@@ -39,9 +38,15 @@ class Values:
         def each(tensors: Tensors) -> Tensors:
             return {name: rounded(self.operands[name], t, dtype) for name, t in tensors.items()}
 
-        return Values(
-            each(self.inputs), each(self.parameters), self.cotangent.to(dtype), self.target.to(dtype), self.operands
-        )
+        return Values(each(self.inputs), each(self.parameters), self.cotangent.to(dtype), self.operands)
+
+    def clone(self) -> Values:
+        """The same values in memory of their own."""
+
+        def each(tensors: Tensors) -> Tensors:
+            return {name: t.clone() for name, t in tensors.items()}
+
+        return Values(each(self.inputs), each(self.parameters), self.cotangent.clone(), self.operands)
 
     def leaves(self) -> Tensors:
         """Inputs as fresh leaves, which require a gradient where they are differentiable."""
@@ -83,8 +88,8 @@ def draw(
     if parameters is None:
         parameters = _each(layer.parameters, dims, dtype, generator)
     shape = tuple(dims[name] for name in layer.output)
-    cotangent, target = (torch.randn(shape, generator=generator, device=device).to(dtype) for _ in range(2))
-    return Values(inputs, parameters, cotangent, target, layer.operands)
+    cotangent = torch.randn(shape, generator=generator, device=device).to(dtype)
+    return Values(inputs, parameters, cotangent, layer.operands)
 
 
 def draw_parameters(layer: Layer, dims: Dims, dtype: torch.dtype, device: str, seed: int) -> Tensors:

@@ -171,5 +171,4 @@ def _parts(values: Values) -> dict[str, Any]:
         "inputs": {n: moved(t.detach(), "cpu") for n, t in values.inputs.items()},
         "parameters": {n: moved(t.detach(), "cpu") for n, t in values.parameters.items()},
         "cotangent": moved(values.cotangent.detach(), "cpu"),
-        "target": moved(values.target.detach(), "cpu"),
     }

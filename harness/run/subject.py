@@ -165,6 +165,5 @@ def _values(parts: dict[str, Any], layer: Any, device: str) -> Any:
         {n: moved(t, device) for n, t in parts["inputs"].items()},
         {n: moved(t, device) for n, t in parts["parameters"].items()},
         moved(parts["cotangent"], device),
-        moved(parts["target"], device),
         layer.operands,
     )

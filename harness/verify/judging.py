@@ -222,7 +222,7 @@ def check_untouched(subject: Subject, dims: Dims, dtype: str, seed: int) -> list
     """Operands and cotangent are after forward and backward what they were before, bit for bit."""
     before = subject.draw(dims, dtype, seed)
     try:
-        answer = subject.asked.ask(gradients, dims, [_copy(before)], afterwards=True)
+        answer = subject.asked.ask(gradients, dims, [before.clone()], afterwards=True)
     except WrongAnswerError as wrong:
         return [subject.check("untouched", dtype, dims, wrong.tensor, "wrong", seed=seed, detail=str(wrong))]
     operands = {**before.inputs, **before.parameters, "cotangent": before.cotangent}
@@ -234,16 +234,6 @@ def check_untouched(subject: Subject, dims: Dims, dtype: str, seed: int) -> list
         for name, tensor in operands.items()
         for same in [same_bits(tensor, answer[f"{name} afterwards"])]
     ]  # fmt: skip
-
-
-def _copy(values: Values) -> Values:
-    return replace(
-        values,
-        inputs={n: t.clone() for n, t in values.inputs.items()},
-        parameters={n: t.clone() for n, t in values.parameters.items()},
-        cotangent=values.cotangent.clone(),
-        target=values.target.clone(),
-    )
 
 
 def determinism(stacked: Answer) -> dict[str, tuple[bool, float]]:

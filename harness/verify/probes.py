@@ -101,9 +101,11 @@ def gradients_of_the_last(strategy: Strategy, dims: Dims, values: Sequence[Value
 
 
 def repeated(strategy: Strategy, dims: Dims, values: Sequence[Values], times: int) -> Answer:
-    """``gradients`` again and again, stacked: [times, ...] of each."""
+    """``gradients`` again and again, on copies since one may be written over, stacked: [times, ...] of each."""
     (mine,) = values
-    answers = [gradients(strategy, dims, [mine]) for _ in range(times)]
+    answers = [
+        gradients(strategy, dims, [mine.clone()]) for _ in range(times)
+    ]  # what is written over is told elsewhere
     return {name: torch.stack([a[name] for a in answers]) for name in answers[0]}
 
 

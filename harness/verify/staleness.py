@@ -66,9 +66,14 @@ def after_changes(
 
 
 def _asked(instance: Instance, inputs: Tensors, cotangent: Tensor, evaluate: bool) -> Answer:
+    operands = [*inputs.values(), *instance.parameters.values(), cotangent]
+    before = [t.detach().clone() for t in operands]
     output, pullback = vjp(instance, inputs)
     answer = {"output": output.detach().clone()}
-    answer |= named([*differentiable(inputs), *instance.parameters], pullback(cotangent))
+    grads = pullback(cotangent)
+    answer |= named([*differentiable(inputs), *instance.parameters], [g.clone() for g in grads])
+    for operand, kept in zip(operands, before, strict=True):
+        operand.data.copy_(kept)  # what is written over is told by another check, and moves no version here
     if evaluate:
         with torch.no_grad():
             answer["output without a graph"] = instance.call(instance.parameters, inputs).detach().clone()
